@@ -1,0 +1,100 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One settings array for every Swift target. See docs/decisions/0002-swift-settings.md.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+/// A room of the house: a library target with the common settings.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// The tests of one room, in Tests/<name>Tests.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests",
+        dependencies: [.byName(name: name), "TestSupport"] + dependencies,
+        resources: resources,
+        swiftSettings: settings
+    )
+}
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let httpServer = Target.Dependency.product(name: "FlyingFox", package: "FlyingFox")
+let sockets = Target.Dependency.product(name: "FlyingSocks", package: "FlyingFox")
+
+let package = Package(
+    name: "epp-pd",
+    products: [.executable(name: "epp-pd", targets: ["epp-pd"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
+    ],
+    targets: [
+        // C libraries: a module map and a shim each, nothing else.
+        .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(name: "CZMQ", providers: [.apt(["libzmq3-dev"])]),
+        .systemLibrary(name: "CLinux"),
+        // Messages generated from Sources/CExtProc/proto by scripts/generate-protobuf.
+        .target(name: "CExtProc", exclude: ["proto"], linkerSettings: [.linkedLibrary("protobuf-c")]),
+        // A C++ shim with a C interface over simdjson.
+        .target(
+            name: "CSimdjson",
+            linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("stdc++")]
+        ),
+
+        // Pure rooms: no I/O.
+        room("CostModel"),
+        room("PrefixIndex", ["CLZ4", "CXXHash"]),
+        room("Router", ["CostModel", "PrefixIndex", deque, heap]),
+        room("Gateway", ["Router", "PrefixIndex", "CostModel", "CNghttp2", "CExtProc", "CSimdjson", "CZlib"]),
+        room("Telemetry", ["Router", "CostModel"]),
+        room("Simulation", ["Router", "CostModel", "PrefixIndex", heap, deque]),
+        // Rooms with I/O.
+        room("Configuration", ["Router", "CostModel", yams]),
+        room("Transport", ["Gateway", "COpenSSL", "CLinux", logging]),
+        room("Fleet", ["Router", "CostModel", "PrefixIndex", "Configuration", "CCurl", "CZMQ", logging]),
+        .executableTarget(
+            name: "epp-pd",
+            dependencies: [
+                "CostModel", "PrefixIndex", "Router", "Gateway", "Transport", "Configuration", "Fleet", "Telemetry",
+                "Simulation", "CLinux", "CSimdjson", argumentParser, logging, httpServer, sockets,
+            ],
+            swiftSettings: settings
+        ),
+
+        // What tests share: seeded generators, fixtures, the place of the shared data.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        tests("CostModel"),
+        tests("PrefixIndex"),
+        tests("Router", ["CostModel", "PrefixIndex"]),
+        tests("Gateway", ["Router", "CostModel", "PrefixIndex"]),
+        tests("Telemetry", ["Router", "CostModel"]),
+        tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
+        tests("Configuration", ["Router", "CostModel"]),
+        tests("Transport", ["Gateway"]),
+        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex"]),
+    ],
+    cxxLanguageStandard: .cxx17
+)

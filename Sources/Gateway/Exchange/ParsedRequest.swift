@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import PrefixIndex
+package import Router
+
+/// Which API a request speaks, by its path.
+package enum InferenceAPI: String, Sendable, Hashable, Codable {
+    case chatCompletions, completions, responses, messages, embeddings
+    /// Any other path, or no body: routed by load.
+    case other
+}
+
+/// What the gateway side read from one request: facts from the wire, nothing estimated but the keys.
+package struct ParsedRequest: Sendable, Hashable {
+    package var id: RequestID
+    package var api: InferenceAPI
+    package var method: String
+    package var path: String
+    /// The client's `x-request-id`, or empty.
+    package var externalID: String
+    package var model: String?
+    package var streams: Bool
+    /// The request's own limit on output tokens.
+    package var maxOutputTokens: Int?
+    /// Bytes of prompt text after unescaping (messages, prompt, tools): what token counts are estimated from.
+    package var promptBytes: Int
+    /// Number of prompt tokens where the request carried token ids.
+    package var promptTokens: Int?
+    package var textKeys: PrefixKeys
+    package var tokenKeys: PrefixKeys?
+    package var cacheSalt: String?
+    /// From `x-llm-d-slo-ttft-ms`, `x-llm-d-slo-tpot-ms` and their older aliases.
+    package var serviceLevel: ServiceLevel
+    /// Name of the objective, from `x-llm-d-inference-objective` and its alias.
+    package var objective: String?
+    /// From the metadata `envoy.lb.subset_hint`. nil: no hint. Empty: nothing is allowed.
+    package var subset: [String]?
+
+    package init(
+        id: RequestID,
+        api: InferenceAPI,
+        method: String,
+        path: String,
+        externalID: String = "",
+        model: String? = nil,
+        streams: Bool = false,
+        maxOutputTokens: Int? = nil,
+        promptBytes: Int = 0,
+        promptTokens: Int? = nil,
+        textKeys: PrefixKeys = .none,
+        tokenKeys: PrefixKeys? = nil,
+        cacheSalt: String? = nil,
+        serviceLevel: ServiceLevel = ServiceLevel(),
+        objective: String? = nil,
+        subset: [String]? = nil
+    ) {
+        self.id = id
+        self.api = api
+        self.method = method
+        self.path = path
+        self.externalID = externalID
+        self.model = model
+        self.streams = streams
+        self.maxOutputTokens = maxOutputTokens
+        self.promptBytes = promptBytes
+        self.promptTokens = promptTokens
+        self.textKeys = textKeys
+        self.tokenKeys = tokenKeys
+        self.cacheSalt = cacheSalt
+        self.serviceLevel = serviceLevel
+        self.objective = objective
+        self.subset = subset
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// A gRPC status code, as the grpc-status trailer carries it.
+package enum GRPCStatusCode: UInt8, Sendable, Hashable {
+    case ok = 0
+    case cancelled = 1
+    case unknown = 2
+    case invalidArgument = 3
+    case deadlineExceeded = 4
+    case notFound = 5
+    case resourceExhausted = 8
+    case unimplemented = 12
+    case `internal` = 13
+    case unavailable = 14
+}
+
+package struct GRPCStatus: Error, Sendable, Hashable {
+    package var code: GRPCStatusCode
+    package var message: String
+
+    package init(_ code: GRPCStatusCode, _ message: String = "") {
+        self.code = code
+        self.message = message
+    }
+
+    package static let ok = GRPCStatus(.ok)
+}
+
+/// How a call came to its end, as its handler hears it.
+package enum GRPCCallEnd: Sendable, Hashable {
+    /// The peer reset the stream. Envoy ends every ext_proc stream so, successful ones too: no error.
+    case reset(errorCode: UInt32)
+    /// The connection went away.
+    case connectionLost
+    /// Our own trailers were sent.
+    case finished
+    /// What the peer sent was no gRPC, or broke a limit; the status that it was told.
+    case violated(GRPCStatus)
+}
+
+/// The server's side of one open gRPC call. Confined to its connection's loop.
+package protocol GRPCCall: AnyObject {
+    /// Queues one message of exactly `size` bytes, which `write` fills in place: the only copy on the way out.
+    /// Does nothing once the call is over.
+    func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void)
+    /// Sends what is queued, then trailers with `status`. Nothing can be sent after it.
+    func finish(_ status: GRPCStatus)
+}
+
+/// What happens on one gRPC call. Confined to its connection's loop.
+package protocol GRPCCallHandler: AnyObject {
+    /// One whole message, decompressed. Lent for the duration of the call only.
+    func received(_ message: UnsafeRawBufferPointer)
+    /// The peer half-closed: no further message comes.
+    func remoteEnded()
+    /// The call is over. Comes exactly once, and last.
+    func closed(_ end: GRPCCallEnd)
+}
+
+/// Gives each new call its handler.
+package protocol GRPCService: AnyObject {
+    /// - Returns: the handler, or nil where the method is not known: the call then ends as `unimplemented`.
+    func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)?
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+package import PrefixIndex
+
+/// Names one request for as long as the process lives.
+package struct RequestID: Sendable, Hashable, Comparable, Codable {
+    package var rawValue: UInt64
+
+    package init(_ rawValue: UInt64) { self.rawValue = rawValue }
+    package static func < (a: RequestID, b: RequestID) -> Bool { a.rawValue < b.rawValue }
+
+    package init(from decoder: any Decoder) throws {
+        rawValue = try decoder.singleValueContainer().decode(UInt64.self)
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(rawValue)
+    }
+}
+
+/// What a request must achieve. A missing bound is no bound.
+package struct ServiceLevel: Sendable, Hashable, Codable {
+    package var ttft: Seconds?
+    package var tpot: Seconds?
+
+    package init(ttft: Seconds? = nil, tpot: Seconds? = nil) {
+        self.ttft = ttft
+        self.tpot = tpot
+    }
+}
+
+/// All that the decision may know about one request.
+package struct InferenceRequest: Sendable, Hashable, Codable {
+    package var id: RequestID
+    /// The model that the pods shall serve it as. nil: a path without a model, routed by load.
+    package var model: String?
+    /// Prompt length in tokens; an estimate unless the request carried token ids.
+    package var promptTokens: Int
+    /// Output length expected: a learned quantile capped by the request's own limit.
+    package var outputTokens: Int
+    /// True when the answer is a stream, so that a first token can be seen.
+    package var streams: Bool
+    /// Higher is served first. Below zero: may be refused under load.
+    package var priority: Int
+    package var serviceLevel: ServiceLevel
+    package var prefix: PrefixKeys
+    /// Destinations that the gateway allows, as `ip:port` or `ip`. nil = all.
+    package var subset: [String]?
+    /// False for bodies without an inference to place (GET, unknown paths): routed by load alone.
+    package var isInference: Bool
+
+    package init(
+        id: RequestID,
+        model: String?,
+        promptTokens: Int,
+        outputTokens: Int,
+        streams: Bool,
+        priority: Int = 0,
+        serviceLevel: ServiceLevel = ServiceLevel(),
+        prefix: PrefixKeys = .none,
+        subset: [String]? = nil,
+        isInference: Bool = true
+    ) {
+        self.id = id
+        self.model = model
+        self.promptTokens = promptTokens
+        self.outputTokens = outputTokens
+        self.streams = streams
+        self.priority = priority
+        self.serviceLevel = serviceLevel
+        self.prefix = prefix
+        self.subset = subset
+        self.isInference = isInference
+    }
+
+    package var isSheddable: Bool { priority < 0 }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+
+/// How a placed request ended.
+package struct Outcome: Sendable, Hashable, Codable {
+    package enum Kind: String, Sendable, Hashable, Codable {
+        /// The whole answer was seen.
+        case completed
+        /// The client left, or the stream ended before its answer did.
+        case cancelled
+        /// An answer of 4xx or 5xx from the model server.
+        case failed
+        /// Envoy's own local answer: it could not reach the pod.
+        case unreachable
+        /// The picker's own deadline passed.
+        case timedOut
+    }
+
+    package var kind: Kind
+    package var status: Int?
+    /// From the answer's usage, nil where not reported.
+    package var promptTokens: Int?
+    package var cachedTokens: Int?
+    package var outputTokens: Int?
+
+    package init(
+        kind: Kind,
+        status: Int? = nil,
+        promptTokens: Int? = nil,
+        cachedTokens: Int? = nil,
+        outputTokens: Int? = nil
+    ) {
+        self.kind = kind
+        self.status = status
+        self.promptTokens = promptTokens
+        self.cachedTokens = cachedTokens
+        self.outputTokens = outputTokens
+    }
+}
+
+/// What happened. The Router hears of the world through these alone.
+package enum RouterEvent: Sendable {
+    case arrived(InferenceRequest)
+    /// The first bytes of the answer's body were seen.
+    case firstToken(RequestID)
+    case ended(RequestID, Outcome)
+    case fleetChanged(FleetSnapshot)
+    case tick
+}
+
+/// What the shell must now do.
+package enum RouterAction: Sendable, Hashable {
+    case dispatch(RequestID, Decision)
+    case refuse(RequestID, Refusal)
+    /// Send `.tick` at this time, unless an earlier wake was asked for.
+    case wake(at: Instant)
+}
