@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import Foundation
+package import Foundation
 
 /// Where data that may not enter the repository is read from: measurements, traces, samples.
 ///
