@@ -51,11 +51,20 @@ package struct EndpointStatus: Sendable, Hashable, Codable {
     /// nil = no scrape has worked yet, or the last good one is older than the staleness limit.
     package var load: EndpointLoad?
     package var unavailable: Unavailability?
+    /// True when the endpoint's own model list was read lately. While it is false, `servedModels` holds only what
+    /// discovery said, and the endpoint may serve other names too: prefer one that names the model, refuse nothing.
+    package var modelListIsFresh: Bool
 
-    package init(endpoint: Endpoint, load: EndpointLoad? = nil, unavailable: Unavailability? = nil) {
+    package init(
+        endpoint: Endpoint,
+        load: EndpointLoad? = nil,
+        unavailable: Unavailability? = nil,
+        modelListIsFresh: Bool = false
+    ) {
         self.endpoint = endpoint
         self.load = load
         self.unavailable = unavailable
+        self.modelListIsFresh = modelListIsFresh
     }
 }
 
