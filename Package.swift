@@ -95,6 +95,8 @@ let package = Package(
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
         tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex"]),
+        // Tests of the repository itself.
+        .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )
