@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import TestSupport
+import Testing
+
+@Suite struct FallbackLadderTests {
+    let catalog = SmallCatalog.catalog
+
+    private func resolve(_ accelerator: String, _ model: String, tp: Int, _ dtype: String?, engine: String? = nil)
+        -> ProfileResolution
+    {
+        catalog.resolve(
+            ProfileQuery(accelerator: accelerator, model: model, tensorParallel: tp, dtype: dtype, engine: engine)
+        )
+    }
+
+    @Test func everyRungIsNamedAndWiderThanTheOneAbove() {
+        let rungs = [
+            resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8"),
+            resolve("h100-sxm", "llama-3.1-70b", tp: 2, "fp8"),
+            resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp4"),
+            resolve("h100-sxm", "qwen3-32b", tp: 4, "fp8"),
+            resolve("a100-sxm", "qwen3-32b", tp: 2, "bf16"),
+            resolve("mystery", "who-knows", tp: 1, nil),
+        ]
+        #expect(
+            rungs.map(\.profile.source) == [
+                .fitted, .otherTensorParallel, .otherDtype, .likeModel, .roofline, .unknown,
+            ]
+        )
+        for (above, below) in zip(rungs, rungs.dropFirst()) {
+            #expect(above.profile.prefillError < below.profile.prefillError)
+            #expect(above.profile.decodeError < below.profile.decodeError)
+        }
+    }
+
+    @Test func anExactFitIsReproduced() {
+        let fit = SmallCatalog.document.fits[0]
+        let profile = resolve("H100_SXM", "meta-llama/Llama-3.1-70B-Instruct", tp: 4, "fp8").profile
+        #expect(profile.prefill == fit.prefill)
+        #expect(profile.decode == fit.decode)
+        #expect(profile.mixed == fit.mixed)
+        #expect(profile.networkBytesPerSecond == 4 * 50e9 * 0.7)
+        #expect(profile.dollarsPerSecond == 4 * 3.99 / 3600)
+    }
+
+    @Test func theEngineCorrectsWhatTheKernelsSay() {
+        let fit = SmallCatalog.document.fits[0]
+        let profile = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8", engine: "vllm").profile
+        #expect(profile.decode.base == fit.decode.base * 1.1)
+        #expect(profile.prefill.base == fit.prefill.base)
+        #expect(profile.ttftOverhead == Seconds(milliseconds: 9))
+    }
+
+    @Test func moreRanksAreFasterAndFewerSlower() {
+        let two = resolve("h100-sxm", "llama-3.1-70b", tp: 2, "fp8").profile
+        let four = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8").profile
+        let ratio =
+            two.prefill.duration(newTokens: 4096, cachedTokens: 0).rawValue
+            / four.prefill.duration(newTokens: 4096, cachedTokens: 0).rawValue
+        #expect(ratio > 1.2 && ratio < 2.2)
+    }
+
+    @Test func gptOSSLabelledBfloat16IsItsNativeDeployment() {
+        for dtype in ["bfloat16", "mxfp4", "fp4", nil] {
+            #expect(resolve("h100", "openai/gpt-oss-120b", tp: 1, dtype).profile.source == .fitted)
+        }
+    }
+
+    @Test func latentAttentionIsHeldByEveryRank() {
+        let facts = SmallCatalog.deepSeek
+        #expect(facts.kvBytesPerToken(dtype: .bfloat16) == 70272)
+        #expect(facts.kvCopies(tensorParallel: 8) == 8)
+        #expect(SmallCatalog.llama70.kvCopies(tensorParallel: 8) == 1)
+        #expect(SmallCatalog.llama70.kvCopies(tensorParallel: 16) == 2)
+    }
+
+    @Test func capacityIsWhatTheWeightsLeave() {
+        let profile = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8").profile
+        let expected = ((0.9 * 80e9 - 3.5e9) * 4 - 70.6e9) / 327_680
+        #expect(abs(Double(profile.kvCapacityTokens) - expected) < 1)
+        // 70 billion bfloat16 weights do not fit one H100.
+        let impossible = resolve("h100-sxm", "llama-3.1-70b", tp: 1, "bf16").profile
+        #expect(impossible.kvCapacityTokens == KVCapacity.leastTokens)
+    }
+
+    /// Whatever is asked, the answer is finite, positive and grows with the work.
+    @Test func anyQueryGivesASoundProfile() {
+        var rng = SplitMix64(seed: 17)
+        let names = [
+            "h100-sxm", "a100", "b300-sxm", "l4", "", "💥", "tpu-v6e", "llama-3.1-70b", "gpt-oss-120b", "deepseek-v3",
+            "foo-3b", "foo-900000b", "mix-8x7b", "qwen3-32b", "*", "-",
+        ]
+        let dtypes: [String?] = [nil, "", "fp8", "bf16", "int4", "fp4", "wat"]
+        for _ in 0..<3000 {
+            func any<T>(_ values: [T]) -> T { values[Int.random(in: 0..<values.count, using: &rng)] }
+            let query = ProfileQuery(
+                accelerator: any(names),
+                model: any(names),
+                tensorParallel: any([-1, 0, 1, 2, 3, 8, 72, .max, .min]),
+                dtype: any(dtypes),
+                engine: any([nil, "vllm", "?"]),
+                kvDtype: any([nil, "auto", "fp8", "?"]),
+                pricePerHour: any([nil, 0, 4, -1]),
+                networkGbps: any([nil, 0, 400])
+            )
+            let profile = catalog.resolve(query).profile
+            var last = 0.0
+            for n in [0, 1, 64, 4096, 1_000_000] {
+                let seconds = profile.prefill.duration(newTokens: n, cachedTokens: n).rawValue
+                #expect(seconds.isFinite && seconds > 0 && seconds >= last, "\(query)")
+                last = seconds
+            }
+            let step = profile.decode.step(batch: 8, kvTokens: 10_000).rawValue
+            #expect(step.isFinite && step > 0, "\(query)")
+            #expect(profile.kvBytesPerToken > 0 && profile.kvCapacityTokens >= KVCapacity.leastTokens)
+            #expect(profile.prefillError > 0 && profile.prefillError < 1)
+            #expect(profile.dollarsPerSecond >= 0 && profile.networkBytesPerSecond > 0 && profile.layers > 0)
+        }
+    }
+}
