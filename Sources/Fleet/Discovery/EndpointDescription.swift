@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import Router
+
+/// One model server as a fleet file (or another source of discovery) describes it, before profiles are known.
+package struct EndpointDescription: Sendable, Hashable, Codable {
+    /// Unique in the fleet.
+    package var name: String
+    package var role: Role
+    /// As the file spells it; the catalogue of profiles knows the canonical name.
+    package var accelerator: String
+    /// The profile's model.
+    package var model: String
+    /// Names under which the API serves it, where they differ from `model`.
+    package var servedModels: [String]?
+    /// An IPv4 or IPv6 literal without brackets. Empty in a fleet that is simulated only.
+    package var address: String
+    /// 0 in a fleet that is simulated only.
+    package var port: UInt16
+    package var tensorParallel: Int
+    /// Weights: `bfloat16`, `fp8`, `fp4`, `int4`. nil: the model's native one.
+    package var dtype: String?
+    /// `auto` has been resolved to `bfloat16`, whatever the weights are.
+    package var kvDtype: String
+    package var blockSize: Int?
+    package var pool: String
+    package var engine: String
+    package var metrics: MetricsPlace
+    /// Dollars per accelerator and hour. nil: the accelerator's profile knows.
+    package var pricePerHour: Double?
+    /// Gigabits per second and accelerator. nil: the accelerator's profile knows.
+    package var networkGbps: Double?
+    /// Can fetch a missing prefix from a peer. nil: yes in the simulator, no in serve.
+    package var kvPull: Bool?
+    package var kvEvents: KVEventsPlace?
+    package var labels: [String: String]
+
+    package init(
+        name: String,
+        role: Role,
+        accelerator: String,
+        model: String,
+        servedModels: [String]? = nil,
+        address: String,
+        port: UInt16,
+        tensorParallel: Int = 1,
+        dtype: String? = nil,
+        kvDtype: String = "bfloat16",
+        blockSize: Int? = nil,
+        pool: String = "default",
+        engine: String = "vllm",
+        metrics: MetricsPlace? = nil,
+        pricePerHour: Double? = nil,
+        networkGbps: Double? = nil,
+        kvPull: Bool? = nil,
+        kvEvents: KVEventsPlace? = nil,
+        labels: [String: String] = [:]
+    ) {
+        self.name = name
+        self.role = role
+        self.accelerator = accelerator
+        self.model = model
+        self.servedModels = servedModels
+        self.address = address
+        self.port = port
+        self.tensorParallel = tensorParallel
+        self.dtype = dtype
+        self.kvDtype = kvDtype
+        self.blockSize = blockSize
+        self.pool = pool
+        self.engine = engine
+        self.metrics = metrics ?? MetricsPlace(port: port)
+        self.pricePerHour = pricePerHour
+        self.networkGbps = networkGbps
+        self.kvPull = kvPull
+        self.kvEvents = kvEvents
+        self.labels = labels
+    }
+}
+
+/// Where an endpoint's metrics page is: on its own address.
+package struct MetricsPlace: Sendable, Hashable, Codable {
+    package var port: UInt16
+    package var path: String
+
+    package init(port: UInt16, path: String = "/metrics") {
+        self.port = port
+        self.path = path
+    }
+}
+
+/// Where an endpoint publishes KV-cache events: ZeroMQ addresses.
+package struct KVEventsPlace: Sendable, Hashable, Codable {
+    package var endpoint: String
+    /// Where lost events can be asked for again.
+    package var replay: String?
+    /// Prefix of the topics to subscribe to; empty for all.
+    package var topic: String
+
+    package init(endpoint: String, replay: String? = nil, topic: String = "") {
+        self.endpoint = endpoint
+        self.replay = replay
+        self.topic = topic
+    }
+}
