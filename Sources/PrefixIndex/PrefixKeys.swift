@@ -14,14 +14,20 @@ package struct PrefixKeys: Sendable, Hashable, Codable {
     package var kind: Kind
     /// Tokens per block; an estimate where the blocks are of text.
     package var tokensPerBlock: Double
-    /// One local (unchained) hash per full block, in order, seeded with model and cache salt. The index chains them by
-    /// position, so that blocks can be hashed independently.
+    /// One local (unchained) hash per full block, in order. The index chains them by position, so that blocks can be
+    /// hashed independently; the first one tells cache salts apart, and for text also models.
     package var hashes: [UInt64]
+    /// The model asked for, where the hashes do not hold it: the index tells adapters apart by it.
+    package var model: String?
 
-    package init(kind: Kind, tokensPerBlock: Double, hashes: [UInt64]) {
+    /// More blocks than any prompt of today fills (131,072 tokens of 16 each); what lies behind them is not looked up.
+    package static let maxBlocks = 8_192
+
+    package init(kind: Kind, tokensPerBlock: Double, hashes: [UInt64], model: String? = nil) {
         self.kind = kind
         self.tokensPerBlock = tokensPerBlock
         self.hashes = hashes
+        self.model = model
     }
 
     package static let none = PrefixKeys(kind: .text, tokensPerBlock: 16, hashes: [])
