@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CNghttp2
+
+/// One gRPC call on one HTTP/2 stream: reads messages, queues answers, and tells the handler of the end once.
+final class GRPCServerCall: GRPCCall {
+    let streamID: Int32
+    /// Where the session keeps this call.
+    var slot: Int
+    /// Messages with their prefixes that wait for the peer's window.
+    private(set) var queue = ByteQueue()
+
+    private unowned let session: HTTP2Session
+    private var handler: (any GRPCCallHandler)?
+    private var reader = GRPCMessageReader()
+    private var request = RequestFields()
+    private var response = Response.none
+    private var isOpen = true
+    private var remoteEnded = false
+    /// Whether nghttp2 was told that there is nothing to send now.
+    private var isDeferred = false
+    private var violation: GRPCStatus?
+    /// Received bytes for which the peer got no new window yet, since it does not take what we queued.
+    private var withheldBytes = 0
+
+    private enum Response {
+        case none
+        case started
+        /// Trailers follow the queue.
+        case finishing(GRPCStatus)
+        case ended
+    }
+
+    init(streamID: Int32, session: HTTP2Session, slot: Int) {
+        self.streamID = streamID
+        self.session = session
+        self.slot = slot
+    }
+
+    // MARK: Request side
+
+    func header(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+        unsafe request.take(name: name, value: value, session)
+    }
+
+    func requestComplete() {
+        guard request.isPOST else { return session.submitRejection(self, httpStatus: 405) }
+        guard request.isGRPC else { return session.submitRejection(self, httpStatus: 415) }
+        if request.encoding == .unknown {
+            return violate(GRPCStatus(.unimplemented, "grpc-encoding is not one of identity, gzip"))
+        }
+        // grpc-timeout is not looked at: the calls served here last as long as the peer's exchange.
+        handler = session.service.handler(path: request.path, call: self)
+        if handler == nil { violate(GRPCStatus(.unimplemented, "unknown method \(request.path)")) }
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer) {
+        // The peer gets new window once its bytes are with the handler, unless it leaves too much of ours unread.
+        defer {
+            withheldBytes += bytes.count
+            releaseWindow()
+        }
+        guard handler != nil else { return }
+        do throws(GRPCStatus) {
+            try unsafe reader.read(bytes, maxMessageBytes: session.limits.maxMessageBytes) {
+                (compressed, message) throws(GRPCStatus) in
+                try unsafe deliver(message, compressed: compressed)
+                return handler != nil
+            }
+        } catch {
+            violate(error)
+        }
+    }
+
+    private func deliver(_ message: UnsafeRawBufferPointer, compressed: Bool) throws(GRPCStatus) {
+        session.counters.messagesReceived.add()
+        guard compressed else {
+            unsafe handler?.received(message)
+            return
+        }
+        guard request.encoding == .gzip else {
+            throw GRPCStatus(.internal, "compressed message, but grpc-encoding names no compression")
+        }
+        let limit = session.limits.maxMessageBytes
+        try session.withInflater { (inflater) throws(GRPCStatus) in
+            try unsafe inflater.inflate(message, maxBytes: limit) { (plain) throws(GRPCStatus) in
+                unsafe handler?.received(plain)
+            }
+        }
+    }
+
+    func remoteHalfClosed() {
+        remoteEnded = true
+        guard let handler else { return }
+        if reader.isAtBoundary {
+            handler.remoteEnded()
+        } else {
+            violate(GRPCStatus(.internal, "stream ended inside a message"))
+        }
+    }
+
+    // MARK: Response side
+
+    func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) {
+        guard isOpen else { return }
+        switch response {
+        case .none, .started: break
+        case .finishing, .ended: return
+        }
+        let total = GRPCMessageReader.prefixBytes + size
+        guard size >= 0, size <= Int(UInt32.max), total <= session.limits.maxStreamQueueBytes - queue.count,
+            session.mayQueue(total)
+        else { return overflow() }
+        unsafe queue.append(size: total) { room in
+            unsafe room.storeBytes(of: 0, as: UInt8.self)
+            unsafe room.storeBytes(of: UInt32(size).bigEndian, toByteOffset: 1, as: UInt32.self)
+            unsafe write(UnsafeMutableRawBufferPointer(rebasing: room[GRPCMessageReader.prefixBytes...]))
+        }
+        session.queued(total)
+        session.counters.messagesSent.add()
+        pump()
+    }
+
+    func finish(_ status: GRPCStatus) {
+        guard isOpen else { return }
+        switch response {
+        case .none:
+            response = .ended
+            session.submitTrailersOnly(self, status)
+        case .started:
+            response = .finishing(status)
+            pump()
+        case .finishing, .ended: break
+        }
+    }
+
+    /// What nghttp2 shall do when it could send `limit` bytes of this call.
+    enum NextPiece {
+        case wait
+        case send(Int, isLast: Bool)
+    }
+
+    func nextPiece(upTo limit: Int) -> NextPiece {
+        let count = min(limit, queue.count)
+        guard count == queue.count, case .finishing(let status) = response else {
+            isDeferred = count == 0
+            return count == 0 ? .wait : .send(count, isLast: false)
+        }
+        response = .ended
+        session.submitTrailers(self, status)
+        return .send(count, isLast: true)
+    }
+
+    /// `count` bytes of the queue became a frame.
+    func sent(_ count: Int) {
+        queue.removeFirst(count)
+        releaseWindow()
+    }
+
+    /// Our END_STREAM went out. A peer that may still send is told not to (RFC 9113 section 8.1): it would be for nothing.
+    func trailersSent() {
+        response = .ended
+        if !remoteEnded { session.reset(self, NGHTTP2_NO_ERROR.rawValue) }
+    }
+
+    private func pump() {
+        if case .none = response {
+            response = .started
+            session.startResponse(self)
+        } else if isDeferred {
+            isDeferred = false
+            session.resumeSending(self)
+        }
+    }
+
+    private func releaseWindow() {
+        guard withheldBytes > 0, isOpen, queue.count <= session.limits.streamQueueHighWater else { return }
+        session.consumedOnStream(streamID, withheldBytes)
+        withheldBytes = 0
+    }
+
+    // MARK: End
+
+    /// The peer takes nothing: what waits for it would grow without bound.
+    private func overflow() {
+        violation = GRPCStatus(.resourceExhausted, "peer does not read")
+        response = .ended
+        session.reset(self, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+    }
+
+    /// What came is no gRPC, or breaks a limit: the peer is told by `status`, the handler hears of the end at once.
+    private func violate(_ status: GRPCStatus) {
+        session.counters.streamsViolated.add()
+        let handler = handler.take()
+        finish(status)
+        handler?.closed(.violated(status))
+    }
+
+    /// nghttp2 closed the stream, of whatever cause.
+    func streamClosed(errorCode: UInt32) {
+        if let violation {
+            session.counters.streamsViolated.add()
+            return ended(.violated(violation))
+        }
+        if case .ended = response, errorCode == NGHTTP2_NO_ERROR.rawValue { return ended(.finished) }
+        session.counters.streamsReset.add()
+        ended(.reset(errorCode: errorCode))
+    }
+
+    /// The end, once and last.
+    func ended(_ end: GRPCCallEnd) {
+        guard isOpen else { return }
+        isOpen = false
+        session.dropped(queue.count)
+        queue.removeAll()
+        handler.take()?.closed(end)
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// What a call's request headers say, as far as it matters here.
+struct RequestFields {
+    enum Encoding { case identity, gzip, unknown }
+
+    private(set) var isPOST = false
+    private(set) var isGRPC = false
+    private(set) var encoding = Encoding.identity
+    private(set) var path = ""
+
+    /// Longest path looked at: gRPC paths are a service's and a method's name.
+    private static let maxPathBytes = 512
+
+    mutating func take(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, _ session: HTTP2Session) {
+        // Lengths tell the four wanted fields apart from most others.
+        switch name.count {
+        case 5 where unsafe name.isEqual(to: ":path"):
+            if value.count <= Self.maxPathBytes { unsafe path = session.sharedPath(value) }
+        case 7 where unsafe name.isEqual(to: ":method"):
+            unsafe isPOST = value.isEqual(to: "POST")
+        case 12 where unsafe name.isEqual(to: "content-type"):
+            unsafe isGRPC = Self.isGRPC(value)
+        case 13 where unsafe name.isEqual(to: "grpc-encoding"):
+            if unsafe value.isEqual(to: "gzip") {
+                encoding = .gzip
+            } else {
+                encoding = unsafe value.isEqual(to: "identity") ? .identity : .unknown
+            }
+        default: break
+        }
+    }
+
+    /// `application/grpc`, alone or with a message format behind `+` or parameters behind `;`.
+    private static func isGRPC(_ value: UnsafeBufferPointer<UInt8>) -> Bool {
+        let base: StaticString = "application/grpc"
+        let count = base.utf8CodeUnitCount
+        guard value.count >= count, unsafe UnsafeBufferPointer(rebasing: value[..<count]).isEqual(to: base) else {
+            return false
+        }
+        guard value.count > count else { return true }
+        return unsafe value[count] == UInt8(ascii: "+") || value[count] == UInt8(ascii: ";")
+    }
+}
+
+extension UnsafeBufferPointer<UInt8> {
+    func isEqual(to text: StaticString) -> Bool {
+        guard count == text.utf8CodeUnitCount else { return false }
+        return unsafe elementsEqual(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CNghttp2
+
+/// The server's side of one HTTP/2 connection that carries gRPC. Bytes in, bytes out; no socket, no clock, no thread.
+///
+/// Owns one `nghttp2_session`. Confined to one loop. Call `connectionClosed` before letting go of it, so that each call
+/// that is still open hears of its end.
+@safe package final class HTTP2Session {
+    /// Called when frames wait to be sent and none did before: write soon, from outside of any callback.
+    package var onOutput: () -> Void = {}
+
+    let limits: HTTP2Limits
+    let service: any GRPCService
+    let counters: HTTP2Counters
+    private let raw: OpaquePointer
+    private var calls: [GRPCServerCall] = []
+    private var outputIsAnnounced = false
+    private var isClosed = false
+    /// Bytes that wait in the queues of all calls.
+    private(set) var queuedBytes = 0
+    private var output = ByteQueue(keptWhenEmpty: 64 << 10)
+    private var inflater: GzipInflaterBox?
+    /// The path of the last request: most requests of a connection ask for the same, and share the string.
+    private var lastPath = ""
+
+    package init(
+        service: any GRPCService,
+        limits: HTTP2Limits = HTTP2Limits(),
+        counters: HTTP2Counters = HTTP2Counters()
+    ) throws(HTTP2Error) {
+        self.service = service
+        self.limits = limits
+        self.counters = counters
+        unsafe raw = try SessionCallbacks.makeServerSession()
+        unsafe SessionCallbacks.setOwner(raw, Unmanaged.passUnretained(self).toOpaque())
+        try announceSettings()
+    }
+
+    deinit {
+        connectionClosed()
+        unsafe nghttp2_session_del(raw)
+    }
+
+    // MARK: Bytes
+
+    /// Takes what the peer sent. After an error the connection is to be closed.
+    package func receive(_ bytes: UnsafeRawBufferPointer) throws(HTTP2Error) {
+        guard !isClosed, let start = bytes.baseAddress else { return }
+        let taken = unsafe nghttp2_session_mem_recv(raw, start.assumingMemoryBound(to: UInt8.self), bytes.count)
+        try HTTP2Error.check(taken)
+        if unsafe nghttp2_session_want_write(raw) != 0 { announceOutput() }
+    }
+
+    /// Serializes frames until `limit` bytes wait to be sent, or there is nothing more to send.
+    ///
+    /// - Returns: whether it stopped at the limit.
+    package func fillOutput(upTo limit: Int) throws(HTTP2Error) -> Bool {
+        outputIsAnnounced = false
+        guard !isClosed else { return false }
+        while output.count < limit {
+            var bytes: UnsafePointer<UInt8>?
+            let count = unsafe nghttp2_session_mem_send(raw, &bytes)
+            guard try HTTP2Error.check(count) > 0 else { return false }
+            unsafe output.append(UnsafeRawBufferPointer(start: bytes, count: Int(count)))
+        }
+        return true
+    }
+
+    /// Lends the serialized bytes that wait to be sent.
+    package var outputBytes: UnsafeRawBufferPointer { unsafe output.bytes }
+
+    package func outputSent(_ count: Int) { output.removeFirst(count) }
+
+    // MARK: Life
+
+    package var openCalls: Int { calls.count }
+
+    /// Whether nothing will be read or written any more: GOAWAY went one way or the other, and no stream is open.
+    package var isFinished: Bool {
+        unsafe nghttp2_session_want_read(raw) == 0 && nghttp2_session_want_write(raw) == 0 && output.isEmpty
+    }
+
+    /// First half of a drain (RFC 9113 section 6.8): asks the peer to open no more streams, but takes those on the way.
+    package func announceShutdown() {
+        guard !isClosed else { return }
+        unsafe nghttp2_submit_shutdown_notice(raw)
+        announceOutput()
+    }
+
+    /// Second half, about a round trip later: streams opened from now on are not looked at.
+    package func refuseNewStreams() {
+        guard !isClosed else { return }
+        let last = unsafe nghttp2_session_get_last_proc_stream_id(raw)
+        unsafe nghttp2_submit_goaway(raw, noFlags, last, NGHTTP2_NO_ERROR.rawValue, nil, 0)
+        announceOutput()
+    }
+
+    /// The socket is gone: every open call ends.
+    package func connectionClosed() {
+        guard !isClosed else { return }
+        isClosed = true
+        onOutput = {}
+        // In the order of opening, whatever order the closes of others left behind.
+        let open = calls.sorted { $0.streamID < $1.streamID }
+        calls = []
+        for call in open { call.ended(.connectionLost) }
+    }
+
+    // MARK: What the callbacks tell
+
+    func streamOpened(_ streamID: Int32) {
+        let call = GRPCServerCall(streamID: streamID, session: self, slot: calls.count)
+        calls.append(call)
+        counters.streamsOpened.add()
+        unsafe nghttp2_session_set_stream_user_data(raw, streamID, Unmanaged.passUnretained(call).toOpaque())
+    }
+
+    func streamClosed(_ call: GRPCServerCall, errorCode: UInt32) {
+        let slot = call.slot
+        guard slot < calls.count, calls[slot] === call else { return }
+        let last = calls.removeLast()
+        if last !== call {
+            last.slot = slot
+            calls[slot] = last
+        }
+        counters.streamsClosed.add()
+        call.streamClosed(errorCode: errorCode)
+    }
+
+    /// The same string object as long as the path stays the same.
+    func sharedPath(_ bytes: UnsafeBufferPointer<UInt8>) -> String {
+        let isSame = unsafe lastPath.utf8.withContiguousStorageIfAvailable { last in
+            unsafe last.count == bytes.count && last.elementsEqual(bytes)
+        }
+        if isSame != true { unsafe lastPath = String(decoding: bytes, as: UTF8.self) }
+        return lastPath
+    }
+
+    // MARK: What the calls ask
+
+    func startResponse(_ call: GRPCServerCall) {
+        unsafe ResponseFields.submitStart(raw, call)
+        announceOutput()
+    }
+
+    func submitTrailers(_ call: GRPCServerCall, _ status: GRPCStatus) {
+        unsafe ResponseFields.submitTrailers(raw, call.streamID, status)
+    }
+
+    func submitTrailersOnly(_ call: GRPCServerCall, _ status: GRPCStatus) {
+        unsafe ResponseFields.submitTrailersOnly(raw, call.streamID, status)
+        announceOutput()
+    }
+
+    func submitRejection(_ call: GRPCServerCall, httpStatus: Int) {
+        unsafe ResponseFields.submitRejection(raw, call.streamID, httpStatus: httpStatus)
+        announceOutput()
+    }
+
+    func reset(_ call: GRPCServerCall, _ errorCode: UInt32) {
+        unsafe nghttp2_submit_rst_stream(raw, noFlags, call.streamID, errorCode)
+        announceOutput()
+    }
+
+    func resumeSending(_ call: GRPCServerCall) {
+        unsafe nghttp2_session_resume_data(raw, call.streamID)
+        announceOutput()
+    }
+
+    /// Whether a call may queue `count` more bytes.
+    func mayQueue(_ count: Int) -> Bool { count <= limits.maxConnectionQueueBytes - queuedBytes }
+
+    func queued(_ count: Int) { queuedBytes += count }
+
+    /// Moves `count` bytes of a call's queue behind the frame header that nghttp2 made.
+    func send(frameHeader: UnsafePointer<UInt8>, from call: GRPCServerCall, _ count: Int) {
+        unsafe output.append(UnsafeRawBufferPointer(start: frameHeader, count: frameHeaderBytes))
+        unsafe output.append(UnsafeRawBufferPointer(rebasing: call.queue.bytes.prefix(count)))
+        queuedBytes -= count
+        call.sent(count)
+    }
+
+    func dropped(_ count: Int) { queuedBytes -= count }
+
+    /// Gives the peer room on the connection: at once, since what came in is bounded per stream.
+    func consumedOnConnection(_ count: Int) { unsafe nghttp2_session_consume_connection(raw, count) }
+
+    func consumedOnStream(_ streamID: Int32, _ count: Int) {
+        unsafe nghttp2_session_consume_stream(raw, streamID, count)
+    }
+
+    func withInflater<Result>(
+        _ body: (inout GzipInflater) throws(GRPCStatus) -> Result
+    ) throws(GRPCStatus) -> Result {
+        let box: GzipInflaterBox
+        if let inflater { box = inflater } else { box = try GzipInflaterBox() }
+        inflater = box
+        return try body(&box.inflater)
+    }
+
+    // MARK: Details
+
+    private func announceSettings() throws(HTTP2Error) {
+        let settings = [
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue),
+                value: limits.maxConcurrentStreams
+            ),
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue),
+                value: UInt32(limits.streamWindowBytes)
+            ),
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE.rawValue),
+                value: limits.maxHeaderListBytes
+            ),
+        ]
+        try unsafe HTTP2Error.check(nghttp2_submit_settings(raw, noFlags, settings, settings.count))
+        try unsafe HTTP2Error.check(
+            nghttp2_session_set_local_window_size(raw, noFlags, 0, limits.connectionWindowBytes)
+        )
+    }
+
+    private func announceOutput() {
+        guard !outputIsAnnounced, !isClosed else { return }
+        outputIsAnnounced = true
+        onOutput()
+    }
+}
+
+/// Length of an HTTP/2 frame header (RFC 9113 section 4.1).
+private let frameHeaderBytes = 9
+private let noFlags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+
+/// Lets a session make its inflater only when a compressed message comes.
+final class GzipInflaterBox {
+    var inflater: GzipInflater
+
+    init() throws(GRPCStatus) { inflater = try GzipInflater() }
+}
