@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import Configuration
+import CostModel
+import Foundation
+import TestSupport
+import Testing
+
+/// The profiles that this repository ships.
+let shippedProfiles = fixture("../../profiles").standardizedFileURL.path
+
+@Suite struct ProfileLoaderTests {
+    @Test func theShippedProfilesLoad() throws {
+        let catalog = try ProfileLoader.load(folder: shippedProfiles)
+        let own = catalog.fits.filter { $0.derivedFrom == nil }
+        #expect(own.count == 174)
+        #expect(catalog.fits.count == 174 + 29)
+        #expect(catalog.prices.count == 42)
+        #expect(Set(own.map(\.accelerator)).sorted() == ["a100-sxm", "b200-sxm", "h100-sxm", "h200-sxm", "l40s"])
+        #expect(catalog.profile(accelerator: "l4", model: "llama-3.1-8b", tensorParallel: 1).source == .derived)
+    }
+
+    @Test func namesThatClustersUse() throws {
+        let catalog = try ProfileLoader.load(folder: shippedProfiles)
+        let names = [
+            "NVIDIA-H100-80GB-HBM3": "h100-sxm", "nvidia-h100-80gb": "h100-sxm", "nvidia-h100-mega-80gb": "h100-sxm",
+            "NVIDIA-H200": "h200-sxm", "nvidia-h200-141gb": "h200-sxm", "NVIDIA-A100-SXM4-80GB": "a100-sxm",
+            "nvidia-a100-80gb": "a100-sxm", "nvidia-tesla-a100": "a100-sxm-40g", "NVIDIA-L40S": "l40s",
+            "nvidia-l4": "l4", "nvidia-b200": "b200-sxm", "AMD_Instinct_MI300X_OAM": "mi300x",
+            "AMD-Instinct-MI300X-VF": "mi300x", "tpu-v5-lite-podslice": "tpu-v5e", "tpu-v6e-slice": "tpu-v6e",
+            "p5.48xlarge": "h100-sxm", "g6e.12xlarge": "l40s", "a3-highgpu-8g": "h100-sxm", "g2-standard-48": "l4",
+            "a100_sxm": "a100-sxm", "Standard_ND96isr_H100_v5": "h100-sxm",
+        ]
+        for (name, canonical) in names { #expect(catalog.acceleratorName(name) == canonical, "\(name)") }
+    }
+
+    @Test(arguments: [
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-70b"), ("meta-llama/Llama-2-70b-chat-hf", "llama-3.1-70b"),
+        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("codellama/CodeLlama-34b-Instruct-hf", "codellama-34b"), ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b"),
+    ])
+    func namesOfModels(name: String, canonical: String) throws {
+        #expect(try ProfileLoader.load(folder: shippedProfiles).modelName(name) == canonical)
+    }
+
+    static let fit = """
+        fits:
+          - accelerator: x
+            engine: vllm
+            provenance: test
+            configurations:
+              - {model: m, tp: 1, dtype: fp8,
+                 prefill: {knee: 1, c0: 1, c1lo: 1, c1hi: 1, c2: 1, c3: 1, error: 0.1},
+                 decode: {knee: 1, d0: 1, d1lo: 1, d1hi: 1, d2: 1, error: 0.1},
+                 step: {knee: 1, c0: 1, c1lo: 1, c1hi: 1, c2: 1, d1: 1, d2: 1, error: 0.1}}
+        """
+
+    @Test(arguments: [
+        ("c0: 1, c1lo", "c0: -1, c1lo", 7, "fits[0].configurations[0].prefill.c0"),
+        ("d0: 1", "d0: .nan", 8, "fits[0].configurations[0].decode.d0"),
+        ("d1: 1", "d1: .inf", 9, "fits[0].configurations[0].step.d1"),
+        ("d2: 1, error: 0.1},\n", "d2: 1e99, error: 0.1},\n", 8, "fits[0].configurations[0].decode.d2"),
+        ("tp: 1", "tp: 0", 6, "fits[0].configurations[0].tp"),
+        ("dtype: fp8", "dtype: fp7", 6, "fits[0].configurations[0].dtype"),
+        ("provenance: test", "comment: test", 2, "fits[0].provenance"),
+        ("provenance: test", "provenance: test\n    typo: 1", 5, "fits[0].typo"),
+    ])
+    func refusesWithLineAndPath(old: String, new: String, line: Int, keyPath: String) throws {
+        let text = Self.fit.replacingOccurrences(of: old, with: new)
+        #expect(text != Self.fit)
+        let error = try #require(throws: ConfigurationErrors.self) {
+            try ProfileLoader.read(text: text, file: "f.yaml")
+        }
+        #expect(error.errors.contains { $0.line == line && $0.keyPath == keyPath }, "\(error)")
+    }
+
+    @Test func aUsersFileReplacesAnEntry() throws {
+        let shipped = try ProfileLoader.read(text: Self.fit, file: "a.yaml")
+        let text = Self.fit.replacingOccurrences(of: "d0: 1,", with: "d0: 7,")
+        let user = try ProfileLoader.read(text: text, file: "b.yaml")
+        let catalog = ProfileCatalog(documents: [shipped, user])
+        #expect(catalog.fits.map(\.decode.base) == [0.007])
+    }
+
+    @Test func whereProfilesAreLookedFor() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "profiles-\(UUID())")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let profiles = folder.appending(path: "profiles")
+        try FileManager.default.createDirectory(at: profiles, withIntermediateDirectories: true)
+        try Data().write(to: profiles.appending(path: "accelerators.yaml"))
+        let executable = folder.path + "/.build/x86_64/release/epp-pd"
+        #expect(ProfileFolder.find(flag: nil, environment: nil, executable: executable) == profiles.path)
+        #expect(ProfileFolder.find(flag: nil, environment: "/e", executable: executable) == "/e")
+        #expect(ProfileFolder.find(flag: "/f", environment: "/e", executable: executable) == "/f")
+        #expect(throws: ConfigurationErrors.self) { try ProfileLoader.load(folder: folder.path + "/none") }
+    }
+}
