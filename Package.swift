@@ -97,6 +97,7 @@ let package = Package(
         tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex"]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
+        .testTarget(name: "CommandTests", dependencies: ["epp-pd", argumentParser], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )
