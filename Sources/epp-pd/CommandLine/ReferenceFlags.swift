@@ -25,7 +25,8 @@ struct ReferenceFlags {
 
     /// Flags with a value of the reference picker without effect here.
     private static let ignoredValues: Set<String> = [
-        "refresh-prometheus-metrics-interval", "grpc-max-send-msg-size", "tls-cipher-suites", "config-file", "config-text",
+        "refresh-prometheus-metrics-interval", "grpc-max-send-msg-size", "tls-cipher-suites", "config-file",
+        "config-text",
         "zap-encoder", "zap-log-level", "zap-stacktrace-level", "zap-time-encoding", "metrics-cert-dir",
         "metrics-client-ca-file", "pool-group", "pool-namespace", "kubeconfig",
     ]
