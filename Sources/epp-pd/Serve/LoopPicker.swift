@@ -22,6 +22,8 @@ final class LoopPicker: Picker, @unchecked Sendable {
         numbers = RequestNumbers(loop: loop.index)
     }
 
+    var loopIndex: Int { loop.index }
+
     func nextRequestID() -> RequestID { numbers.next() }
 
     // MARK: - Picker
@@ -44,6 +46,11 @@ final class LoopPicker: Picker, @unchecked Sendable {
     func deliver(_ verdict: Verdict, to request: RequestID, from current: LoopPicker?) {
         if current === self { return resolve(request, verdict) }
         loop.post { [self] in resolve(request, verdict) }
+    }
+
+    /// Runs `action` on this loop after a span of wall time. May be called on any thread.
+    func schedule(after wall: Seconds, _ action: @escaping @Sendable () -> Void) {
+        loop.post { [loop] in loop.schedule(after: .seconds(wall.rawValue), action) }
     }
 
     /// A request that left meanwhile is not waiting any more, and has been told to have ended.
