@@ -24,19 +24,24 @@ package struct Outcome: Sendable, Hashable, Codable {
     package var promptTokens: Int?
     package var cachedTokens: Int?
     package var outputTokens: Int?
+    /// True where the gateway's mode ends the exchange before the answer ends (Envoy's response modes without bodies and
+    /// trailers): the answer is still on its way, and nothing more will be heard of it.
+    package var isEarly: Bool
 
     package init(
         kind: Kind,
         status: Int? = nil,
         promptTokens: Int? = nil,
         cachedTokens: Int? = nil,
-        outputTokens: Int? = nil
+        outputTokens: Int? = nil,
+        isEarly: Bool = false
     ) {
         self.kind = kind
         self.status = status
         self.promptTokens = promptTokens
         self.cachedTokens = cachedTokens
         self.outputTokens = outputTokens
+        self.isEarly = isEarly
     }
 }
 

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import PrefixIndex
+internal import Router
+
+/// The shell of one exchange: decodes what comes, drives the machine, does what it says.
+final class Exchange: GRPCCallHandler, PendingExchange {
+    private let id: RequestID
+    private let service: ExtProcService
+    /// Gone once the call is over, which also parts the two from each other.
+    private var call: (any GRPCCall)?
+    private var machine: ExchangeMachine
+    private var head = RequestHead()
+    private var subset: [String]?
+    /// By the path alone.
+    private var api = InferenceAPI.other
+    /// The request's body: gathered once, parsed where it lies, sent on from there.
+    private var body = PaddedBytes()
+    private var route: Route?
+    private var usage: UsageReader?
+    private var knowsResponseHead = false
+
+    init(id: RequestID, call: any GRPCCall, service: ExtProcService) {
+        self.id = id
+        self.call = call
+        self.service = service
+        machine = ExchangeMachine(service.options)
+    }
+
+    // MARK: - GRPCCallHandler
+
+    func received(_ message: UnsafeRawBufferPointer) {
+        let isDecoded = unsafe ProcessingRequest.decode(message, in: service.arena) { take($0) }
+        if !isDecoded { handle(.violation(GRPCStatus(.invalidArgument, "not a ProcessingRequest"))) }
+    }
+
+    func remoteEnded() { handle(.remoteEnded) }
+
+    func closed(_ end: GRPCCallEnd) {
+        handle(.closed(end))
+        call = nil
+    }
+
+    // MARK: - PendingExchange
+
+    func resolve(_ verdict: Verdict) { handle(.resolved(verdict)) }
+
+    // MARK: - Input
+
+    private func take(_ message: borrowing ProcessingRequest) {
+        guard !message.isObservation else {
+            return handle(.violation(GRPCStatus(.unimplemented, "observability_mode")))
+        }
+        let endOfStream = message.endOfStream
+        switch message.phase {
+        case .requestHeaders:
+            head = service.heads.requestHead(of: message)
+            api = InferenceAPI(path: head.path)
+            readSubset(of: message)
+            handle(
+                .requestHeaders(endOfStream: endOfStream, contentLength: head.contentLength, modes: message.modes)
+            )
+        case .requestBody:
+            readSubset(of: message)
+            unsafe handle(.requestBody(count: message.body.count, endOfStream: endOfStream), body: message.body)
+        case .requestTrailers:
+            handle(.requestTrailers)
+        case .responseHeaders:
+            let head = service.heads.responseHead(of: message)
+            compareServed(in: message)
+            knowsResponseHead = true
+            if api != .other, !head.answer.isFailure { usage = UsageReader(head) }
+            handle(.responseHeaders(head.answer, endOfStream: endOfStream))
+        case .responseBody:
+            // Where headers are not sent, the body shows by itself what it is.
+            if !knowsResponseHead, usage == nil, api != .other { usage = UsageReader() }
+            unsafe handle(.responseBody(count: message.body.count, endOfStream: endOfStream), body: message.body)
+        case .responseTrailers:
+            handle(.responseTrailers)
+        case .unknown:
+            break
+        }
+    }
+
+    private func readSubset(of message: borrowing ProcessingRequest) {
+        let names = service.options.headerNames
+        guard !service.options.ignoresSubset,
+            let subset = message.metadata(namespace: names.subsetNamespace, key: names.subset)
+        else { return }
+        self.subset = subset
+    }
+
+    private func compareServed(in message: borrowing ProcessingRequest) {
+        let names = service.options.headerNames
+        guard let route, let observer = service.observer,
+            let served = message.metadata(namespace: names.destinationNamespace, key: names.served)?.first,
+            !route.destinations.contains(served)
+        else { return }
+        observer.servedElsewhere(id, picked: route.destinations, served: served)
+    }
+
+    // MARK: - Actions
+
+    private func handle(_ input: ExchangeMachine.Input) {
+        unsafe handle(input, body: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+
+    private func handle(_ input: ExchangeMachine.Input, body: UnsafeRawBufferPointer) {
+        // Held for all actions: finishing may close the call before the last one.
+        guard let call else { return }
+        for action in machine.handle(input) { unsafe perform(action, body: body, on: call) }
+    }
+
+    private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
+        let encoder = service.encoder
+        switch action {
+        case .gather:
+            if body.count == 0, let length = head.contentLength { body.reserve(min(length, service.options.bodyLimit)) }
+            unsafe body.append(chunk)
+        case .dropGathered: body.drop()
+        case .ask(let wholeBody): ask(wholeBody: wholeBody)
+        case .answerRequestHeaders(let route): answerHeaders(route, on: call)
+        case .sendGathered(let endOfStream):
+            unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
+        case .answerBufferedBody(let route): answerBody(route, on: call)
+        case .passRequestBody: encoder.bareBody(.request, to: call)
+        case .answerRequestTrailers: encoder.trailers(.request, to: call)
+        case .answerResponseHeaders: encoder.responseHeaders(to: call)
+        case .observe: unsafe usage?.read(chunk)
+        case .echoResponseBody(let endOfStream):
+            unsafe encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
+        case .passResponseBody: encoder.bareBody(.response, to: call)
+        case .answerResponseTrailers: encoder.trailers(.response, to: call)
+        case .answerImmediately(let answer): encoder.immediate(answer, to: call)
+        case .firstToken: service.picker.firstToken(id)
+        case .ended(let kind, let status, let isEarly): reportEnd(kind, status: status, isEarly: isEarly)
+        case .finish(let status):
+            if status.code != .ok { service.observer?.violated(status) }
+            call.finish(status)
+        }
+    }
+
+    private func ask(wholeBody: Bool) {
+        guard wholeBody, api != .other else { return service.picker.decide(parsed(nil), for: self) }
+        do {
+            body.pad()
+            let inference = try service.bodies.read(body, of: api)
+            service.picker.decide(parsed(inference), for: self)
+        } catch {
+            service.observer?.refused(status: error.status)
+            handle(.rejected(error.answer(details: "epp_pd_bad_body")))
+        }
+    }
+
+    private func parsed(_ inference: InferenceBody?) -> ParsedRequest {
+        ParsedRequest(
+            id: id,
+            api: inference == nil ? .other : api,
+            method: head.method,
+            path: head.path,
+            externalID: head.externalID,
+            model: inference?.model,
+            streams: inference?.streams ?? false,
+            maxOutputTokens: inference?.maxOutputTokens,
+            promptBytes: inference?.promptBytes ?? 0,
+            promptTokens: inference?.promptTokens,
+            textKeys: inference?.textKeys ?? .none,
+            tokenKeys: inference?.tokenKeys,
+            cacheSalt: inference?.cacheSalt,
+            serviceLevel: head.serviceLevel,
+            objective: head.objective,
+            subset: subset
+        )
+    }
+
+    private func answerHeaders(_ route: Route?, on call: any GRPCCall) {
+        self.route = route ?? self.route
+        // Envoy keeps or drops the client's content-length as it is configured; only a body of another size needs a new one.
+        let contentLength = route.map(rewriteBody(for:)) == true && head.contentLength != nil ? body.count : nil
+        service.encoder.requestHeaders(
+            route,
+            destinations: destinations(of: route),
+            contentLength: contentLength,
+            to: call
+        )
+    }
+
+    private func answerBody(_ route: Route, on call: any GRPCCall) {
+        self.route = route
+        let isRewritten = rewriteBody(for: route)
+        unsafe service.encoder.bufferedBody(
+            route,
+            destinations: destinations(of: route),
+            body: isRewritten ? body.bytes : nil,
+            to: call
+        )
+    }
+
+    private func destinations(of route: Route?) -> String {
+        route?.destinations.prefix(max(service.options.destinationLimit, 1)).joined(separator: ",") ?? ""
+    }
+
+    /// Puts the route's model name in the gathered body.
+    ///
+    /// - Returns: false where the body stays as the client sent it.
+    private func rewriteBody(for route: Route) -> Bool {
+        guard let model = route.rewriteModel, api != .other,
+            let rewritten = service.bodies.replaceModel(of: body, by: model)
+        else { return false }
+        body = rewritten
+        return true
+    }
+
+    private func reportEnd(_ kind: Outcome.Kind, status: Int?, isEarly: Bool) {
+        let usage = usage?.usage
+        service.picker.ended(
+            id,
+            Outcome(
+                kind: kind,
+                status: status,
+                promptTokens: usage?.promptTokens,
+                cachedTokens: usage?.cachedTokens,
+                outputTokens: usage?.outputTokens,
+                isEarly: isEarly
+            )
+        )
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import Router
+
+/// Answers Envoy's external processing calls: `envoy.service.ext_proc.v3.ExternalProcessor`. One per loop, confined to it.
+package final class ExtProcService: GRPCService {
+    package static let path = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+
+    let picker: any Picker
+    let options: ExchangeOptions
+    let arena: MessageArena
+    let encoder: ResponseEncoder
+    let heads: HeadReader
+    var bodies: InferenceBodyReader
+    private(set) weak var observer: (any ExchangeObserver)?
+    private let makeRequestID: () -> RequestID
+
+    /// - Parameters:
+    ///   - picker: asked on this loop.
+    ///   - options: how the exchange behaves.
+    ///   - observer: held weakly.
+    ///   - makeRequestID: gives a number that no other request of this process has.
+    package init(
+        picker: any Picker,
+        options: ExchangeOptions = ExchangeOptions(),
+        observer: (any ExchangeObserver)? = nil,
+        makeRequestID: @escaping () -> RequestID
+    ) {
+        self.picker = picker
+        self.options = options
+        self.observer = observer
+        self.makeRequestID = makeRequestID
+        arena = MessageArena()
+        encoder = ResponseEncoder(arena: arena, names: options.headerNames)
+        heads = HeadReader(options.headerNames)
+        bodies = InferenceBodyReader(options)
+    }
+
+    package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {
+        path == Self.path ? Exchange(id: makeRequestID(), call: call, service: self) : nil
+    }
+}
