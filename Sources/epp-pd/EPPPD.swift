@@ -11,9 +11,9 @@ struct EPPPD: ParsableCommand {
 
     static let configuration = CommandConfiguration(
         commandName: "epp-pd",
-        abstract: "Endpoint picker for mixed GPU fleets: picks prefill and decode pods by predicted seconds and dollars.",
+        abstract: "Endpoint picker for mixed GPU fleets: prefill and decode pods by predicted seconds and dollars.",
         discussion: "Exit codes: 0 all went well, 1 the thing failed, 2 wrong usage or configuration.",
-        subcommands: [Version.self]
+        subcommands: [MockServerCommand.self, Version.self]
     )
 
     /// Exit code of wrong usage and wrong configuration; the parser's own would be 64 (EX_USAGE).

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Fleet
+import Router
+import Simulation
+
+/// One pod as the mock server plays it.
+struct MockPod: Sendable {
+    let name: String
+    let role: Role
+    let address: String
+    let port: UInt16
+    /// Names under which the API serves the model; the first one is what metrics are labelled with.
+    let models: [String]
+    let profile: PodProfile
+    let kv: KVLayout
+    /// What this pod truly takes over what its profile says.
+    let skew: Double
+    let metricsPath: String
+    /// How old the metrics page is when it is answered, in model time.
+    let metricsDelay: Seconds
+    let maximumLength: Int
+    let engine: MockEngine
+
+    init(
+        _ description: EndpointDescription,
+        catalog: ProfileCatalog,
+        clock: ModelClock,
+        skew: Double,
+        jitter: Double,
+        metricsDelay: Seconds,
+        maximumLength: Int,
+        seed: UInt64
+    ) {
+        let resolution = catalog.resolve(
+            ProfileQuery(
+                accelerator: description.accelerator,
+                model: description.model,
+                tensorParallel: description.tensorParallel,
+                dtype: description.dtype,
+                engine: description.engine,
+                kvDtype: description.kvDtype,
+                pricePerHour: description.pricePerHour,
+                networkGbps: description.networkGbps
+            )
+        )
+        name = description.name
+        role = description.role
+        address = description.address
+        port = description.port
+        models = description.servedModels ?? [description.model]
+        profile = resolution.profile
+        kv = KVLayout(
+            model: catalog.modelIdentity(description.model),
+            dtype: description.kvDtype,
+            blockSize: description.blockSize,
+            connector: nil,
+            tensorParallel: description.tensorParallel
+        )
+        self.skew = skew
+        metricsPath = description.metrics.path
+        self.metricsDelay = metricsDelay
+        self.maximumLength = min(maximumLength, resolution.profile.kvCapacityTokens)
+        let configuration = ModelServerConfiguration(
+            profile: resolution.profile,
+            batching: description.role == .prefill
+                ? .wholePrompt : .chunked(tokenBudget: ModelServerConfiguration.defaultTokenBudget),
+            blockSize: description.blockSize ?? Self.defaultBlockSize,
+            slowness: skew,
+            prefillNoise: jitter,
+            decodeNoise: jitter
+        )
+        engine = MockEngine(configuration: configuration, seed: seed, clock: clock)
+    }
+
+    /// vLLM's default on CUDA.
+    static let defaultBlockSize = 16
+
+    var hostPort: String { address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)" }
+    var blockSize: Int { kv.blockSize ?? Self.defaultBlockSize }
+}
+
+/// All pods that one process plays, and what is between them.
+struct MockFleet: Sendable {
+    let pods: [MockPod]
+    let clock: ModelClock
+    let catalog: ProfileCatalog
+    private let places: [String: Int]
+
+    init(pods: [MockPod], clock: ModelClock, catalog: ProfileCatalog) {
+        self.pods = pods
+        self.clock = clock
+        self.catalog = catalog
+        places = Dictionary(uniqueKeysWithValues: pods.enumerated().map { ($1.hostPort, $0) })
+    }
+
+    func pod(at hostPort: String) -> MockPod? { places[hostPort].map { pods[$0] } }
+
+    /// How long the KV of a prompt takes from one pod to another after prefill has ended. A sender that this process
+    /// does not play is taken to be like the receiver.
+    func transfer(tokens: Int, promptTokens: Int, from sender: MockPod?, to receiver: MockPod) -> Seconds {
+        let from = sender ?? receiver
+        let transfer =
+            catalog.transfer(from: from.profile, from.kv, to: receiver.profile, receiver.kv)
+            ?? KVTransfer(from: from.profile, to: receiver.profile, repacks: true)
+        let prefill = from.profile.prefill.duration(newTokens: promptTokens, cachedTokens: 0)
+        return transfer.exposed(tokens: Double(tokens), prefill: prefill)
+    }
+}
+
+extension ModelClock {
+    /// Sleeps for a span of model time.
+    func sleep(for span: Seconds) async throws {
+        guard span > .zero else { return }
+        try await Task.sleep(for: .seconds(wall(span).rawValue), tolerance: .zero)
+    }
+}
