@@ -36,11 +36,14 @@ package struct Decision: Sendable, Hashable, Codable {
     package var pullFrom: EndpointID?
     /// Further destinations in order of preference, for gateways that take a list.
     package var fallbacks: [EndpointID]
+    /// From the request's arrival at the Router to its first token.
     package var predictedTTFT: Seconds
     package var predictedTPOT: Seconds
     package var predictedDollars: Dollars
     /// Prompt tokens expected to be found cached at the prefiller.
     package var predictedCachedTokens: Int
+    /// For engines that serve by priority: lower is sooner. nil: leave the body as it is.
+    package var enginePriority: Int?
 
     package init(
         placement: Placement,
@@ -49,7 +52,8 @@ package struct Decision: Sendable, Hashable, Codable {
         predictedTTFT: Seconds,
         predictedTPOT: Seconds,
         predictedDollars: Dollars,
-        predictedCachedTokens: Int
+        predictedCachedTokens: Int,
+        enginePriority: Int? = nil
     ) {
         self.placement = placement
         self.pullFrom = pullFrom
@@ -58,6 +62,7 @@ package struct Decision: Sendable, Hashable, Codable {
         self.predictedTPOT = predictedTPOT
         self.predictedDollars = predictedDollars
         self.predictedCachedTokens = predictedCachedTokens
+        self.enginePriority = enginePriority
     }
 }
 

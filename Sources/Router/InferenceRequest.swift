@@ -51,6 +51,12 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var subset: [String]?
     /// False for bodies without an inference to place (GET, unknown paths): routed by load alone.
     package var isInference: Bool
+    /// The pool that was asked for. nil = any.
+    package var pool: String?
+    /// Bytes that the gateway holds while the request waits: what the queue is bounded by.
+    package var bodyBytes: Int
+    /// Bytes of prompt text that `promptTokens` was estimated from. 0 where the tokens were counted.
+    package var promptBytes: Int
 
     package init(
         id: RequestID,
@@ -62,7 +68,10 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         serviceLevel: ServiceLevel = ServiceLevel(),
         prefix: PrefixKeys = .none,
         subset: [String]? = nil,
-        isInference: Bool = true
+        isInference: Bool = true,
+        pool: String? = nil,
+        bodyBytes: Int = 0,
+        promptBytes: Int = 0
     ) {
         self.id = id
         self.model = model
@@ -74,6 +83,9 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.prefix = prefix
         self.subset = subset
         self.isInference = isInference
+        self.pool = pool
+        self.bodyBytes = bodyBytes
+        self.promptBytes = promptBytes
     }
 
     package var isSheddable: Bool { priority < 0 }

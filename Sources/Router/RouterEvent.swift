@@ -52,6 +52,8 @@ package enum RouterEvent: Sendable {
     case firstToken(RequestID)
     case ended(RequestID, Outcome)
     case fleetChanged(FleetSnapshot)
+    /// A newer scrape of one endpoint, between snapshots. Cheaper than a snapshot when nothing else changed.
+    case loadObserved(EndpointID, EndpointLoad)
     case tick
 }
 

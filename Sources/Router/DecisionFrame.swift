@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// Why an endpoint, or a candidate made of endpoints, cannot take a request.
+package enum Ineligibility: String, Sendable, Hashable, Codable {
+    /// Its role has no part in this request.
+    case role
+    case otherPool
+    case modelNotServed
+    case notInSubset
+    /// Configuration allows other accelerators only.
+    case acceleratorNotAllowed
+    /// Configuration names the pod as excluded.
+    case excluded
+    case unreachable
+    case refusesConnections
+    case failsPrefills
+    case draining
+    /// The pods' KV caches cannot be exchanged.
+    case kvIncompatible
+    /// Its decodes would leave their TPOT bound.
+    case tpotGuard
+    /// Dearer than configuration allows for the request.
+    case overPrice
+
+    init(_ cause: Unavailability) {
+        switch cause {
+        case .unreachable: self = .unreachable
+        case .refusesConnections: self = .refusesConnections
+        case .failsPrefills: self = .failsPrefills
+        case .draining: self = .draining
+        }
+    }
+}
+
+/// One way to serve a request, with its cost, or with the reason why not.
+package struct Candidate: Sendable, Hashable, Codable {
+    package var placement: Placement
+    package var pullFrom: EndpointID?
+    /// Prompt tokens taken as cached at the prefiller, a pulled prefix included.
+    package var cachedTokens: Int
+    package var terms: CostTerms
+    /// Total, raised by at most the tie band as the draw said: what candidates are compared by.
+    package var drawnTotal: Double
+    package var ineligible: Ineligibility?
+}
+
+/// The pods that one decision may use, and their states. Indices into `states` everywhere.
+package struct DecisionFrame: Sendable {
+    /// Sorted by endpoint id.
+    package var states: [PodState]
+    /// Tokens of the prompt's start that each pod holds.
+    package var held: [Int]
+    /// Pods that may compute the prompt for another.
+    package var prefills: [Int]
+    /// Pods that may decode, those of both roles included.
+    package var decodes: [Int]
+    package var links: KVLinks
+
+    package init(states: [PodState], held: [Int], prefills: [Int], decodes: [Int], links: KVLinks) {
+        self.states = states
+        self.held = held
+        self.prefills = prefills
+        self.decodes = decodes
+        self.links = links
+    }
+
+    package static let empty = DecisionFrame(
+        states: [],
+        held: [],
+        prefills: [],
+        decodes: [],
+        links: KVLinks(layouts: [], connectors: [])
+    )
+
+    /// The pod that a prefix would be pulled from: the one that holds most, the first of equals.
+    func bestHolder(among holders: [Int]) -> Int? {
+        var best: Int?
+        for pod in holders where held[pod] > (best.map { held[$0] } ?? 0) { best = pod }
+        return best
+    }
+
+    /// May these two form a pair? Two plain pods of both roles must not: nothing would move the KV.
+    @inline(__always)
+    func canPair(_ p: Int, _ d: Int) -> Bool {
+        p != d && (states[p].role == .prefill || states[p].canPair) && (states[d].role == .decode || states[d].canPair)
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+
+/// One endpoint as a decision saw it.
+package struct PodView: Sendable, Hashable, Codable {
+    package var name: String
+    package var accelerator: String
+    /// Tokens of the prompt's start that the index said it holds.
+    package var held: Int
+    package var mayPrefill: Bool
+    package var mayDecode: Bool
+    /// Why it may not take the part that its role gives it.
+    package var ineligible: Ineligibility?
+    package var state: PodState
+}
+
+/// All that one decision saw: self-contained, so that it can be replayed anywhere. Holds no prompt text and no hashes.
+package struct DecisionInput: Sendable, Hashable, Codable {
+    package var now: Instant
+    /// 53 bits, so that every JSON reader keeps them.
+    package var draw: UInt64
+    package var request: RequestFacts
+    package var dials: Dials
+    package var settings: CostSettings
+    package var layouts: [KVLayout]
+    package var connectors: [Connector]
+    package var pods: [PodView]
+
+    /// The frame that the search walked.
+    package var frame: DecisionFrame {
+        DecisionFrame(
+            states: pods.map(\.state),
+            held: pods.map(\.held),
+            prefills: pods.indices.filter { pods[$0].mayPrefill },
+            decodes: pods.indices.filter { pods[$0].mayDecode },
+            links: KVLinks(layouts: layouts, connectors: connectors)
+        )
+    }
+
+    /// The choice, as a pure function of this value.
+    package func choose() -> Candidate? {
+        var search = DecisionSearch()
+        return search.best(for: request, in: frame, dials: dials, settings: settings, draw: draw)
+    }
+
+    /// Every candidate, cheapest first, ineligible ones last.
+    package func ranked() -> [Candidate] {
+        var search = DecisionSearch()
+        return search.ranked(for: request, in: frame, dials: dials, settings: settings, draw: draw)
+    }
+}
+
+/// One line of the decision log.
+package struct DecisionRecord: Sendable, Hashable, Codable {
+    package var input: DecisionInput
+    /// nil where no candidate was left.
+    package var chosen: Candidate?
+
+    package init(input: DecisionInput, chosen: Candidate?) {
+        self.input = input
+        self.chosen = chosen
+    }
+
+    /// True when replaying gives the same choice, and every term of it to the last bit.
+    package var replays: Bool { input.choose() == chosen }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+
+/// The pods that requests of one kind may use. Worked out once per kind and fleet, not per request.
+struct CandidatePool: Sendable {
+    /// Indices, ascending.
+    var prefills: [Int] = []
+    var decodes: [Int] = []
+    /// Unavailable ones, taken when none of the above is left.
+    var sparePrefills: [Int] = []
+    var spareDecodes: [Int] = []
+    /// Per endpoint; nil = takes its part.
+    var reasons: [Ineligibility?] = []
+    /// Lowest price limit of the rules that match.
+    var priceLimit: Dollars?
+    /// Every list is fresh, and none names the model.
+    var modelIsUnknown = false
+}
+
+/// What makes requests alike in where they may go.
+struct PoolKey: Hashable, Sendable {
+    var model: String?
+    var pool: String?
+    var priority: Int
+}
+
+enum Eligibility {
+    /// - Parameters:
+    ///   - statuses: the fleet, in index order.
+    ///   - causes: what answers have shown of each, in the same order.
+    static func pool(
+        for key: PoolKey,
+        statuses: [EndpointStatus],
+        causes: [Unavailability?],
+        listsAreFresh: Bool,
+        constraints: [Constraint]
+    ) -> CandidatePool {
+        let rules = constraints.filter { $0.matches(model: key.model, priority: key.priority) }
+        var pool = CandidatePool()
+        pool.priceLimit = rules.compactMap(\.priceLimit).min()
+        let served = servers(of: key, statuses)
+        pool.modelIsUnknown = listsAreFresh && !statuses.isEmpty && !served.isKnown
+        for (index, status) in statuses.enumerated() {
+            let endpoint = status.endpoint
+            var reason: Ineligibility?
+            if let wanted = key.pool, wanted != endpoint.pool {
+                reason = .otherPool
+            } else if !served.contains(index) {
+                reason = .modelNotServed
+            } else if rules.contains(where: { $0.excludedPods.contains(endpoint.name) }) {
+                reason = .excluded
+            } else if rules.contains(where: { !($0.accelerators?.contains(endpoint.accelerator) ?? true) }) {
+                reason = .acceleratorNotAllowed
+            } else if let cause = status.unavailable ?? causes[index] {
+                reason = Ineligibility(cause)
+                spare(index, endpoint, cause, into: &pool)
+            }
+            pool.reasons.append(reason)
+            guard reason == nil else { continue }
+            if endpoint.mayPrefillForOthers { pool.prefills.append(index) }
+            if endpoint.role.canDecode { pool.decodes.append(index) }
+        }
+        return pool
+    }
+
+    /// An unavailable pod is still better than none. But what failed prompts or refused connections is no better than
+    /// a decode pod that computes the prompt itself, so of prefill pods only those whose scrapes fail are kept.
+    private static func spare(
+        _ index: Int,
+        _ endpoint: Endpoint,
+        _ cause: Unavailability,
+        into pool: inout CandidatePool
+    ) {
+        if endpoint.role.canDecode { pool.spareDecodes.append(index) }
+        if endpoint.mayPrefillForOthers, cause == .unreachable { pool.sparePrefills.append(index) }
+    }
+
+    private struct Servers {
+        var flags: [Bool]
+        var isKnown: Bool
+        func contains(_ index: Int) -> Bool { flags[index] }
+    }
+
+    /// Who serves the model: those whose list names it; where none does, those whose list may be incomplete.
+    private static func servers(of key: PoolKey, _ statuses: [EndpointStatus]) -> Servers {
+        guard let model = key.model else {
+            return Servers(flags: [Bool](repeating: true, count: statuses.count), isKnown: true)
+        }
+        let named = statuses.map { $0.endpoint.servedModels?.contains(model) ?? false }
+        let anyDecoder = statuses.indices.contains { named[$0] && statuses[$0].endpoint.role.canDecode }
+        // A pod that was never told what it serves is no worse than one that says it serves the model.
+        let untold = statuses.map { $0.endpoint.servedModels == nil }
+        if anyDecoder {
+            return Servers(flags: statuses.indices.map { named[$0] || untold[$0] }, isKnown: true)
+        }
+        let open = statuses.map { $0.endpoint.servedModels == nil || !$0.modelListIsFresh }
+        return Servers(flags: statuses.indices.map { named[$0] || open[$0] }, isKnown: open.contains(true))
+    }
+}
+
+extension Endpoint {
+    /// Prefill pods may; pods of both roles only where a KV connector is known, because a plain engine ignores pairs.
+    var mayPrefillForOthers: Bool { role == .prefill || (role == .both && kv.connector != nil) }
+}
+
+/// Destinations that a gateway allows, as `ip:port` or `ip`, IPv6 with or without brackets.
+struct SubsetFilter {
+    private let entries: [String]
+
+    init(_ entries: [String]) { self.entries = entries }
+
+    func allows(_ endpoint: Endpoint) -> Bool {
+        let hostPort = endpoint.hostPort
+        return entries.contains { entry in
+            entry == hostPort || entry == endpoint.address || entry == "[\(endpoint.address)]"
+                || (endpoint.address.contains(":") && entry == "\(endpoint.address):\(endpoint.port)")
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+
+/// Which KV layouts can exchange KV and how, as a square matrix over the distinct layouts of a fleet.
+package struct KVLinks: Sendable {
+    package struct Link: Sendable {
+        package var isAllowed: Bool
+        /// Tensor parallelism differs: the receiver rearranges what arrives.
+        package var repacks: Bool
+        package var isLayerwise: Bool
+        package var fixedCost: Seconds
+
+        static let forbidden = Link(isAllowed: false, repacks: false, isLayerwise: false, fixedCost: .zero)
+    }
+
+    /// Distinct layouts. What a fleet has beyond pairs with nothing: the matrix stays below a megabyte.
+    package static let maximumLayouts = 128
+
+    package private(set) var layouts: [KVLayout]
+    private var links: [Link] = []
+    /// No transfer costs less than this.
+    package private(set) var leastFixedCost = 0.0
+
+    /// - Parameter connectors: what is known of the connectors that layouts name.
+    package init(layouts: [KVLayout], connectors: [Connector]) {
+        let kept = Array(layouts.prefix(Self.maximumLayouts))
+        self.layouts = kept
+        links.reserveCapacity(kept.count * kept.count)
+        for p in kept {
+            for d in kept { links.append(Self.link(p, d, connectors)) }
+        }
+        leastFixedCost = links.lazy.filter(\.isAllowed).map(\.fixedCost.rawValue).min() ?? 0
+    }
+
+    @inline(__always)
+    package subscript(_ p: Int, _ d: Int) -> Link {
+        guard p >= 0, d >= 0, p < layouts.count, d < layouts.count else { return .forbidden }
+        return links[p &* layouts.count &+ d]
+    }
+
+    private static func link(_ p: KVLayout, _ d: KVLayout, _ connectors: [Connector]) -> Link {
+        let connector = connector(of: p, d, connectors)
+        guard case .compatible(let repacks) = KVCompatibility(prefill: p, decode: d, connector: connector) else {
+            return .forbidden
+        }
+        return Link(
+            isAllowed: true,
+            repacks: repacks,
+            isLayerwise: connector.isLayerwise,
+            fixedCost: max(connector.fixedCost, .zero)
+        )
+    }
+
+    private static func connector(of p: KVLayout, _ d: KVLayout, _ connectors: [Connector]) -> Connector {
+        guard let name = p.connector ?? d.connector else { return .unknown }
+        return connectors.first { $0.name == name || $0.aliases.contains(name) } ?? .unknown
+    }
+
+    /// Why KV cannot move between these layouts, for people. nil = it can.
+    package static func mismatch(_ p: KVLayout, _ d: KVLayout, connectors: [Connector]) -> KVMismatch? {
+        let connector = connector(of: p, d, connectors)
+        guard case .incompatible(let why) = KVCompatibility(prefill: p, decode: d, connector: connector) else {
+            return nil
+        }
+        return why
+    }
+}
+
+extension KVTransfer {
+    /// The transfer between two pods over a link, without a look at names.
+    @inline(__always)
+    init(from sender: PodProfile, to receiver: PodProfile, over link: KVLinks.Link) {
+        let bandwidth = min(sender.networkBytesPerSecond, receiver.networkBytesPerSecond)
+        let bytes = max(sender.kvBytesPerToken, receiver.kvBytesPerToken)
+        self.init(
+            fixedCost: link.fixedCost,
+            perToken: bytes / max(bandwidth, KVTransfer.leastBandwidth),
+            repackPerToken: link.repacks
+                ? bytes / max(receiver.memoryBytesPerSecond, KVTransfer.leastBandwidth) : 0,
+            overlappedLayers: link.isLayerwise ? Double(max(receiver.layers, 1)) : 1
+        )
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+
+extension Router {
+    /// Takes over a new picture of the fleet. What is known of endpoints that stay is kept.
+    mutating func fleetChanged(_ snapshot: FleetSnapshot, into actions: inout [RouterAction]) {
+        let known = Dictionary(
+            fleet.endpoints.enumerated().map { ($1.endpoint.id, $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        var sorted = snapshot
+        sorted.endpoints = Self.distinct(snapshot.endpoints)
+        let sameFleet = Self.isSameForPools(fleet, sorted)
+        var ledgers: [PodLedger] = []
+        var healths: [EndpointHealth] = []
+        var calibrations: [PodCalibration] = []
+        var loadSeen: [Instant?] = []
+        for status in sorted.endpoints {
+            let before = known[status.endpoint.id]
+            ledgers.append(before.map { self.ledgers[$0] } ?? PodLedger())
+            healths.append(before.map { self.healths[$0] } ?? EndpointHealth())
+            calibrations.append(before.map { frame.states[$0].calibration } ?? .neutral)
+            loadSeen.append(before.flatMap { self.loadSeen[$0] })
+        }
+        self.ledgers = ledgers
+        self.healths = healths
+        self.loadSeen = loadSeen
+        fleet = sorted
+        if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame(calibrations) }
+        if !sameFleet { forgetPools() }
+        for (index, status) in sorted.endpoints.enumerated() {
+            if let load = status.load {
+                take(load, at: index)
+            } else {
+                self.ledgers[index].forgetForeign()
+            }
+        }
+    }
+
+    /// Sorted by id, one of each.
+    private static func distinct(_ endpoints: [EndpointStatus]) -> [EndpointStatus] {
+        let sorted = endpoints.sorted { $0.endpoint.id < $1.endpoint.id }
+        var result: [EndpointStatus] = []
+        result.reserveCapacity(sorted.count)
+        for status in sorted where result.last?.endpoint.id != status.endpoint.id { result.append(status) }
+        return result
+    }
+
+    /// True when nothing changed but loads.
+    private static func isSameForPools(_ a: FleetSnapshot, _ b: FleetSnapshot) -> Bool {
+        guard a.endpoints.count == b.endpoints.count, a.modelListsAreFresh == b.modelListsAreFresh else { return false }
+        return zip(a.endpoints, b.endpoints).allSatisfy {
+            $0.unavailable == $1.unavailable && $0.modelListIsFresh == $1.modelListIsFresh && $0.endpoint == $1.endpoint
+        }
+    }
+
+    private mutating func rebuildFrame(_ calibrations: [PodCalibration]) {
+        var layouts: [KVLayout] = []
+        var states: [PodState] = []
+        for (status, calibration) in zip(fleet.endpoints, calibrations) {
+            let endpoint = status.endpoint
+            let kvClass: Int
+            if let known = layouts.firstIndex(of: endpoint.kv) {
+                kvClass = known
+            } else {
+                kvClass = layouts.count
+                layouts.append(endpoint.kv)
+            }
+            states.append(
+                PodState(
+                    id: endpoint.id,
+                    role: endpoint.role,
+                    canPull: endpoint.canPullKV,
+                    canPair: endpoint.kv.connector != nil,
+                    kvClass: kvClass,
+                    profile: endpoint.profile,
+                    calibration: calibration,
+                    capacityTokens: status.load?.capacityTokens
+                )
+            )
+        }
+        frame = DecisionFrame(
+            states: states,
+            held: [Int](repeating: 0, count: states.count),
+            prefills: [],
+            decodes: [],
+            links: KVLinks(layouts: layouts, connectors: options.connectors)
+        )
+        holdings.removeAll(keepingCapacity: true)
+    }
+
+    mutating func loadObserved(_ id: EndpointID, _ load: EndpointLoad) {
+        guard let index = index(of: id) else { return }
+        fleet.endpoints[index].load = load
+        take(load, at: index)
+    }
+
+    private mutating func take(_ load: EndpointLoad, at index: Int) {
+        guard loadSeen[index].map({ $0 < load.observedAt }) ?? true else { return }
+        loadSeen[index] = load.observedAt
+        if let capacity = load.capacityTokens { frame.states[index].capacityTokens = capacity }
+        ledgers[index].observe(
+            load,
+            role: frame.states[index].role,
+            capacity: frame.states[index].capacityTokens,
+            now: now.rawValue
+        )
+    }
+
+    /// Where an endpoint stands in the arrays; nil when it left the fleet.
+    func index(of id: EndpointID) -> Int? {
+        var low = 0
+        var high = fleet.endpoints.count
+        while low < high {
+            let middle = (low + high) / 2
+            let found = fleet.endpoints[middle].endpoint.id
+            if found == id { return middle }
+            if found < id { low = middle + 1 } else { high = middle }
+        }
+        return nil
+    }
+
+    mutating func forgetPools() {
+        pools.removeAll(keepingCapacity: true)
+        poolsExpire = healths.compactMap { $0.pauseEnd(after: now) }.min()
+    }
+
+    /// Where requests like this one may go.
+    mutating func pool(for request: InferenceRequest) -> CandidatePool {
+        if let expire = poolsExpire, now >= expire { forgetPools() }
+        let priority = options.constraints.isEmpty ? 0 : request.priority
+        let key = PoolKey(model: request.model, pool: request.pool, priority: priority)
+        if let known = pools[key] { return known }
+        let made = Eligibility.pool(
+            for: key,
+            statuses: fleet.endpoints,
+            causes: healths.map { $0.cause(at: now) },
+            listsAreFresh: fleet.modelListsAreFresh,
+            constraints: options.constraints
+        )
+        if pools.count >= Self.maximumPools { pools.removeAll(keepingCapacity: true) }
+        pools[key] = made
+        return made
+    }
+}
+
+extension EndpointLoad {
+    /// Tokens of the engine's KV cache, where it says.
+    var capacityTokens: Double? {
+        guard let kvBlocks, let kvBlockSize, kvBlocks > 0, kvBlockSize > 0 else { return nil }
+        return Double(kvBlocks) * Double(kvBlockSize)
+    }
+}

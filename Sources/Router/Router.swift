@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+import PrefixIndex
+
+/// Decides which pods serve each request, and when. A machine: events and times in, actions out.
+///
+/// It holds no clock, socket, log or global generator: the same options, seed, events and times give the same actions,
+/// in the server, in the simulator and in a replay. Not thread-safe; the shell keeps it behind one lock.
+///
+/// Every request that was dispatched is told to have `ended` exactly once by a shell that works; duplicates, unknown
+/// ids and events in any order are ignored where they make no sense.
+package struct Router: Sendable {
+    package let options: RouterOptions
+    let prefixes: any PrefixAnswers
+    var draws: SeededDraws
+    /// Latest time seen: a clock that jumps back is held.
+    var now = Instant.origin
+
+    // One entry per endpoint, in the order of ids.
+    var fleet = FleetSnapshot.empty
+    var ledgers: [PodLedger] = []
+    var healths: [EndpointHealth] = []
+    /// When each endpoint's load was last taken into account.
+    var loadSeen: [Instant?] = []
+    var frame = DecisionFrame.empty
+
+    var pools: [PoolKey: CandidatePool] = [:]
+    /// When a pause ends, so that pools must be worked out again.
+    var poolsExpire: Instant?
+
+    var inFlight: [RequestID: InFlight] = [:]
+    var counts = RouterCounts()
+    var arrivals = DecayedRate(window: 30)
+    var reuse = DecayedShare(memory: 0.99)
+    package internal(set) var outputLengths: OutputLengths
+    package internal(set) var promptLengths: PromptLengths
+
+    var search = DecisionSearch()
+    var holdings: [PrefixHolding] = []
+    var records: [DecisionRecord] = []
+
+    /// Kinds of requests whose pools are kept. Model names come from clients: beyond this all are forgotten.
+    static let maximumPools = 256
+    /// Requests that the ledger follows. Beyond, requests are dispatched without being counted.
+    static let maximumInFlight = 1 << 18
+    /// Records that wait to be taken. Beyond, none is made.
+    static let maximumRecords = 1024
+
+    package init(options: RouterOptions = RouterOptions(), prefixes: any PrefixAnswers, seed: UInt64) {
+        self.options = options
+        self.prefixes = prefixes
+        draws = SeededDraws(seed: seed)
+        outputLengths = OutputLengths()
+        promptLengths = PromptLengths()
+    }
+
+    /// Takes one event and appends what the shell must do.
+    ///
+    /// - Parameter now: never earlier than before; an earlier one is taken as the latest.
+    package mutating func handle(_ event: RouterEvent, at now: Instant, into actions: inout [RouterAction]) {
+        if now.rawValue.isFinite { self.now = max(self.now, now) }
+        switch event {
+        case .arrived(let request): arrived(request, into: &actions)
+        case .firstToken(let id): firstToken(id, into: &actions)
+        case .ended(let id, let outcome): ended(id, outcome, into: &actions)
+        case .fleetChanged(let snapshot): fleetChanged(snapshot, into: &actions)
+        case .loadObserved(let id, let load): loadObserved(id, load)
+        case .tick: break
+        }
+    }
+
+    /// The decisions made since this was last asked, as far as `recordedShare` said.
+    package mutating func takeRecords() -> [DecisionRecord] {
+        defer { records.removeAll(keepingCapacity: true) }
+        return records
+    }
+
+    /// Output tokens to expect of a request.
+    package func expectedOutputTokens(model: String?, promptTokens: Int, limit: Int?) -> Int {
+        outputLengths.expected(model: model, promptTokens: promptTokens, limit: limit)
+    }
+
+    /// Prompt tokens to expect of a text.
+    package func expectedPromptTokens(model: String?, promptBytes: Int) -> Int {
+        promptLengths.tokens(model: model, promptBytes: promptBytes)
+    }
+}
+
+/// A request that was dispatched and has not ended.
+struct InFlight: Sendable {
+    var request: InferenceRequest
+    var placement: Placement
+    var arrivedAt: Instant
+    var dispatchedAt: Instant
+    /// Predicted seconds of prefill, and from its end to the first token being seen.
+    var work: Double
+    var tail: Double
+    var predictedTTFT: Double
+    var predictedTPOT: Double
+    var cachedTokens: Int
+    var firstTokenAt: Instant?
+    /// Tick of the destination's token clock at which it began to decode.
+    var joinedAt: Double?
+    /// Its prompt is still in the prefiller's ledger.
+    var promptIsPending = true
+}

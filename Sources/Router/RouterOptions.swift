@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import CostModel
+
+/// When a request is given its pods.
+package enum Binding: String, Sendable, Hashable, Codable, CaseIterable {
+    /// On arrival.
+    case early
+    /// When a pod is about to be free, by the order of a central queue.
+    case late
+}
+
+/// Service levels that configuration sets for requests which bring none.
+package struct ServiceLevelRule: Sendable, Hashable, Codable {
+    /// TTFT bound = base + perToken × prompt tokens. nil = none.
+    package var ttftBase: Seconds?
+    package var ttftPerPromptToken: Seconds
+    package var tpot: Seconds?
+
+    package init(ttftBase: Seconds? = nil, ttftPerPromptToken: Seconds = .zero, tpot: Seconds? = nil) {
+        self.ttftBase = ttftBase
+        self.ttftPerPromptToken = ttftPerPromptToken
+        self.tpot = tpot
+    }
+
+    package func level(promptTokens: Int) -> ServiceLevel {
+        ServiceLevel(ttft: ttftBase.map { $0 + ttftPerPromptToken * Double(max(promptTokens, 0)) }, tpot: tpot)
+    }
+}
+
+/// A limit on where requests of a model and priority may go. All rules that match hold together.
+package struct Constraint: Sendable, Hashable, Codable {
+    /// nil = every model.
+    package var model: String?
+    /// Holds for this priority and below. nil = every priority.
+    package var maximumPriority: Int?
+    /// nil = every accelerator.
+    package var accelerators: [String]?
+    /// Endpoint names.
+    package var excludedPods: [String]
+    /// Highest busy dollars of one request.
+    package var priceLimit: Dollars?
+
+    package init(
+        model: String? = nil,
+        maximumPriority: Int? = nil,
+        accelerators: [String]? = nil,
+        excludedPods: [String] = [],
+        priceLimit: Dollars? = nil
+    ) {
+        self.model = model
+        self.maximumPriority = maximumPriority
+        self.accelerators = accelerators
+        self.excludedPods = excludedPods
+        self.priceLimit = priceLimit
+    }
+
+    func matches(model other: String?, priority: Int) -> Bool {
+        (model == nil || model == other) && (maximumPriority.map { priority <= $0 } ?? true)
+    }
+}
+
+/// Bounds of the central queue and its rules.
+package struct QueueSettings: Sendable, Hashable, Codable {
+    /// Waiting requests. The prototype's longest queue at 1.6 × load was 24; beyond the bound, binding is early.
+    package var maximumRequests: Int
+    package var maximumBytes: Int
+    /// No request waits here longer.
+    package var maximumHold: Seconds
+    /// Requests of the order that one round looks at: 8 lost nothing against all, 1 lost 3 % (policy, section 3).
+    package var lookahead: Int
+    /// Seconds from a dispatch to the pod's knowing of it, and back.
+    package var controlDelay: Seconds
+    /// A pod takes the next prompt when its backlog is below this share of the mean prompt's work …
+    package var backlogShare: Double
+    /// … but never above this many seconds.
+    package var maximumBacklog: Seconds
+    /// Give engines that can serve by priority one.
+    package var setsEnginePriority: Bool
+
+    package init(
+        maximumRequests: Int = 256,
+        maximumBytes: Int = 256 << 20,
+        maximumHold: Seconds = Seconds(30),
+        lookahead: Int = 8,
+        controlDelay: Seconds = Seconds(0.01),
+        backlogShare: Double = 0.3,
+        maximumBacklog: Seconds = Seconds(0.15),
+        setsEnginePriority: Bool = false
+    ) {
+        self.maximumRequests = maximumRequests
+        self.maximumBytes = maximumBytes
+        self.maximumHold = maximumHold
+        self.lookahead = lookahead
+        self.controlDelay = controlDelay
+        self.backlogShare = backlogShare
+        self.maximumBacklog = maximumBacklog
+        self.setsEnginePriority = setsEnginePriority
+    }
+}
+
+/// All that a Router is told once.
+package struct RouterOptions: Sendable {
+    package var binding: Binding
+    /// Pools whose requests are always bound early.
+    package var earlyPools: Set<String>
+    /// Dials by priority, lowest class first. Never empty: `mode` makes one class for all.
+    package var classes: [PriorityClass]
+    package var settings: CostSettings
+    package var queue: QueueSettings
+    package var health: HealthSettings
+    package var connectors: [Connector]
+    package var serviceLevel: ServiceLevelRule
+    package var serviceLevelByModel: [String: ServiceLevelRule]
+    package var serviceLevelByPool: [String: ServiceLevelRule]
+    package var constraints: [Constraint]
+    /// 404 for a model that no pod serves, once every model list is fresh.
+    package var refusesUnknownModels: Bool
+    package var ignoresSubset: Bool
+    /// Share of decisions that leave a `DecisionRecord`.
+    package var recordedShare: Double
+    /// Further destinations to name in a decision.
+    package var fallbacks: Int
+
+    package init(
+        binding: Binding = .early,
+        earlyPools: Set<String> = [],
+        mode: Mode = .latency,
+        classes: [PriorityClass] = [],
+        settings: CostSettings = CostSettings(),
+        queue: QueueSettings = QueueSettings(),
+        health: HealthSettings = HealthSettings(),
+        connectors: [Connector] = [],
+        serviceLevel: ServiceLevelRule = ServiceLevelRule(),
+        serviceLevelByModel: [String: ServiceLevelRule] = [:],
+        serviceLevelByPool: [String: ServiceLevelRule] = [:],
+        constraints: [Constraint] = [],
+        refusesUnknownModels: Bool = true,
+        ignoresSubset: Bool = false,
+        recordedShare: Double = 0,
+        fallbacks: Int = 0
+    ) {
+        self.binding = binding
+        self.earlyPools = earlyPools
+        let sorted = classes.sorted { $0.minimumPriority < $1.minimumPriority }
+        self.classes = sorted.isEmpty ? [PriorityClass(minimumPriority: .min, dials: mode.dials)] : sorted
+        self.settings = settings
+        self.queue = queue
+        self.health = health
+        self.connectors = connectors
+        self.serviceLevel = serviceLevel
+        self.serviceLevelByModel = serviceLevelByModel
+        self.serviceLevelByPool = serviceLevelByPool
+        self.constraints = constraints
+        self.refusesUnknownModels = refusesUnknownModels
+        self.ignoresSubset = ignoresSubset
+        self.recordedShare = recordedShare
+        self.fallbacks = fallbacks
+    }
+
+    /// Index of the class that a priority falls into; priorities below all classes fall into the lowest.
+    func classIndex(of priority: Int) -> Int {
+        max((classes.firstIndex { $0.minimumPriority > priority } ?? classes.count) - 1, 0)
+    }
+
+    /// The request's own bounds, completed by the most specific rule.
+    func serviceLevel(of request: InferenceRequest) -> ServiceLevel {
+        var level = request.serviceLevel
+        guard level.ttft == nil || level.tpot == nil else { return level }
+        let rule =
+            request.model.flatMap { serviceLevelByModel[$0] } ?? request.pool.flatMap { serviceLevelByPool[$0] }
+            ?? serviceLevel
+        let configured = rule.level(promptTokens: request.promptTokens)
+        if level.ttft == nil { level.ttft = configured.ttft }
+        if level.tpot == nil { level.tpot = configured.tpot }
+        return level
+    }
+}
