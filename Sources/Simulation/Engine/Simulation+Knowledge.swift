@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Router
+
+/// What pickers hear of the fleet, and what goes wrong with it.
+extension Simulation {
+    /// Reads every pod's load, as a scrape of its metrics page would.
+    func scrape() {
+        let time = Instant(now)
+        for index in endpoints.indices {
+            if isDown[index] || isSilent[index] {
+                let observed = snapshot.endpoints[index].load?.observedAt.rawValue ?? -.infinity
+                if now - observed > options.stalenessLimit { snapshot.endpoints[index].load = nil }
+                if isDown[index] { snapshot.endpoints[index].unavailable = .refusesConnections }
+                continue
+            }
+            let load = farm.servers[index].load(at: time)
+            snapshot.endpoints[index].unavailable = nil
+            snapshot.endpoints[index].load = EndpointLoad(
+                observedAt: time,
+                waiting: load.waiting,
+                running: load.running,
+                kvUse: load.kvUse
+            )
+        }
+        snapshot.version &+= 1
+    }
+
+    func sample() { series.add(at: now, busy: farm.servers.map { $0.busySeconds(at: now) }) }
+
+    func apply(_ fault: Fault, begins: Bool) throws(SimulationError) {
+        switch fault.kind {
+        case .crash(let pod):
+            guard endpoints.indices.contains(pod) else { return }
+            isDown[pod] = begins
+            if begins { try crash(pod) }
+        case .missingScrapes(let pod):
+            if endpoints.indices.contains(pod) { isSilent[pod] = begins }
+        case .slow(let pod, let factor):
+            if endpoints.indices.contains(pod) { slow(pod, by: begins ? factor : 1 / factor) }
+        case .profileOff(let factor):
+            for pod in endpoints.indices { slow(pod, by: begins ? factor : 1 / factor) }
+        case .pickerRestart(let picker):
+            guard begins, policies.indices.contains(picker) else { return }
+            try restart(picker)
+        }
+    }
+
+    private func slow(_ pod: Int, by factor: Double) {
+        with(pod) { server, _, _ in server.set(slowness: server.configuration.slowness * factor) }
+    }
+
+    private func crash(_ pod: Int) throws(SimulationError) {
+        touch(pod)
+        let lost = farm.servers[pod].crash()
+        dirty.append(pod)
+        farm.reported?[pod] = []
+        for index in prefixes { index.forget(pod: pod) }
+        for job in lost { try fail(Int(job >> 1), .failed) }
+        // What was on the wire to or from the pod is lost with it.
+        for transfer in network.transfers where transfer.isActive && (transfer.source == pod || transfer.target == pod)
+        {
+            try fail(transfer.request, .failed)
+        }
+    }
+
+    /// The picker comes back knowing nothing. What it held is lost; what it had sent goes on, unseen by it.
+    private func restart(_ picker: Int) throws(SimulationError) {
+        startPicker(picker, generation: UInt64(now.bitPattern))
+        for index in requests.indices where requests[index].state == .waiting && requests[index].picker == picker {
+            try fail(index, .failed)
+        }
+        try tell(picker, .fleetChanged(snapshot))
+    }
+
+    /// Sends news of cached blocks to the pickers, late or never where the run says so.
+    func report(_ hashes: [UInt64], stored: Bool, pod: Int) {
+        guard farm.reported != nil, !hashes.isEmpty else { return }
+        guard reportDraws.uniform() >= options.blockReports.loss else { return }
+        let delay = 2 * options.blockReports.meanDelay * reportDraws.uniform()
+        delayedReports.append(DelayedReport(pod: pod, stored: stored, hashes: hashes))
+        queue.push(at: now + delay, .blockReport, delayedReports.count - 1)
+    }
+
+    func deliverReport(_ index: Int) {
+        let report = delayedReports[index]
+        delayedReports[index].hashes = []
+        if report.stored {
+            farm.reported?[report.pod].formUnion(report.hashes)
+        } else {
+            farm.reported?[report.pod].subtract(report.hashes)
+        }
+    }
+}
+
+/// Busy seconds of each pod at points in time.
+package struct UtilisationSeries: Sendable, Hashable {
+    package private(set) var times: [Double] = []
+    /// Per point: busy seconds so far of each pod, in fleet order.
+    package private(set) var busy: [[Double]] = []
+
+    mutating func add(at t: Double, busy seconds: [Double]) {
+        times.append(t)
+        busy.append(seconds)
+    }
+}

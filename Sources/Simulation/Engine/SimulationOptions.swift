@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+package import Router
+
+/// The service level of each request, from its prompt: TTFT ≤ base + perToken · prompt tokens, TPOT ≤ tpot.
+package struct ServiceLevelRule: Sendable, Hashable {
+    package var ttftBase: Double?
+    package var ttftPerToken: Double
+    package var tpot: Double?
+
+    package init(ttftBase: Double? = 1, ttftPerToken: Double = 0.00025, tpot: Double? = 0.05) {
+        self.ttftBase = ttftBase
+        self.ttftPerToken = ttftPerToken
+        self.tpot = tpot
+    }
+
+    package func serviceLevel(promptTokens: Int) -> ServiceLevel {
+        ServiceLevel(
+            ttft: ttftBase.map { Seconds($0 + ttftPerToken * Double(promptTokens)) },
+            tpot: tpot.map { Seconds($0) }
+        )
+    }
+}
+
+/// Something that goes wrong, and when. Times are seconds of the run.
+package struct Fault: Sendable, Hashable {
+    package enum Kind: Sendable, Hashable {
+        /// The pod loses all its jobs and its cache, and refuses connections until it is back.
+        case crash(pod: Int)
+        /// The pod's scrapes fail.
+        case missingScrapes(pod: Int)
+        /// The pod takes this many times as long.
+        case slow(pod: Int, factor: Double)
+        /// Every pod takes this many times what its profile says.
+        case profileOff(factor: Double)
+        /// The picker forgets all it knew; requests that it held fail.
+        case pickerRestart(picker: Int)
+    }
+
+    package var kind: Kind
+    package var from: Double
+    package var to: Double
+
+    package init(_ kind: Kind, from: Double, to: Double) {
+        self.kind = kind
+        self.from = from
+        self.to = to
+    }
+}
+
+/// How news of cached blocks reaches the pickers. The default is the truth at once.
+package struct BlockReports: Sendable, Hashable {
+    /// Share of reports that never arrive.
+    package var loss: Double
+    /// Each report is late by a time drawn evenly from 0 to twice this, so that reports overtake each other.
+    package var meanDelay: Double
+
+    package init(loss: Double = 0, meanDelay: Double = 0) {
+        self.loss = loss
+        self.meanDelay = meanDelay
+    }
+
+    var areExact: Bool { loss <= 0 && meanDelay <= 0 }
+}
+
+/// What a run is like, beside its fleet, its workload and its policy. The defaults are the stale setting.
+package struct SimulationOptions: Sendable, Hashable {
+    package var seed: UInt64 = 1
+    package var pickers = 1
+    package var scrapeInterval = 0.1
+    /// A scrape older than this says nothing any more.
+    package var stalenessLimit = 5.0
+    /// From the decision to the model server.
+    package var controlDelay = 0.010
+    /// Log-deviation of a prompt's duration.
+    package var prefillNoise = 0.2
+    /// Log-deviation of a decode step's duration.
+    package var decodeNoise = 0.1
+    /// Log-deviation of a pod's constant speed, which nobody knows.
+    package var speedBias = 0.1
+    /// Seconds of every KV transfer beside its bytes.
+    package var transferSetup = 0.002
+    package var serviceLevel = ServiceLevelRule()
+    /// Share of requests of priority −1.
+    package var sheddableShare = 0.0
+    /// TTFT charged to a request that was refused or failed.
+    package var deadline = 120.0
+    /// Share of requests whose first token can be seen.
+    package var streamingShare = 1.0
+    package var enginePriority = false
+    package var faults: [Fault] = []
+    package var blockReports = BlockReports()
+    /// Points of the utilisation series.
+    package var seriesPoints = 200
+
+    package init() {}
+}
+
+/// What a policy is told beyond what a picker could know: nothing, but for the clairvoyant.
+package struct PolicyKnowledge: Sendable, Hashable {
+    package var trueLengths: Bool
+    /// Exact state: the pods' true speeds, no control delay, a scrape every 10 ms.
+    package var exactState: Bool
+
+    package init(trueLengths: Bool = false, exactState: Bool = false) {
+        self.trueLengths = trueLengths
+        self.exactState = exactState
+    }
+
+    package static let clairvoyant = PolicyKnowledge(trueLengths: true, exactState: true)
+}
+
+/// A promise that the simulation could not keep. It stops instead of printing wrong numbers.
+package enum SimulationError: Error, Sendable, Hashable {
+    case timeRanBackwards(from: Double, to: Double)
+    case negativeLedger(pod: String)
+    case notEligible(request: Int, reason: String)
+    case unknownRequest(UInt64)
+    case stalled(at: Double, waiting: Int)
+    /// The fleet cannot serve at all.
+    case impossibleFleet(String)
+}
