@@ -85,7 +85,7 @@ let package = Package(
         ),
 
         // What tests share: seeded generators, fixtures, the place of the shared data.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "TestSupport", dependencies: ["CNghttp2"], path: "Tests/TestSupport", swiftSettings: settings),
         tests("CostModel"),
         tests("PrefixIndex"),
         tests("Router", ["CostModel", "PrefixIndex"]),

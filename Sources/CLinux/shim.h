@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

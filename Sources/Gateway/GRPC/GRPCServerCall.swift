@@ -208,11 +208,10 @@ final class GRPCServerCall: GRPCCall {
         ended(.reset(errorCode: errorCode))
     }
 
-    /// The end, once and last.
+    /// The end, once and last. Does not touch the session, which may be on its way out.
     func ended(_ end: GRPCCallEnd) {
         guard isOpen else { return }
         isOpen = false
-        session.dropped(queue.count)
         queue.removeAll()
         handler.take()?.closed(end)
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-internal import Glibc
-
 /// Bytes that wait: appended at the back, taken from the front. Owns its storage.
 ///
 /// Storage is given back when the queue runs empty, but for a rest, so that what idles costs little.
@@ -22,7 +20,7 @@ internal import Glibc
         self.keptWhenEmpty = keptWhenEmpty
     }
 
-    deinit { unsafe free(base) }
+    deinit { unsafe base?.deallocate() }
 
     package var count: Int { tail - head }
     package var isEmpty: Bool { tail == head }
@@ -69,7 +67,7 @@ internal import Glibc
         head = 0
         tail = 0
         guard capacity > keptWhenEmpty else { return }
-        unsafe free(base)
+        unsafe base?.deallocate()
         unsafe base = nil
         capacity = 0
     }
@@ -91,16 +89,10 @@ internal import Glibc
     }
 
     private mutating func grow(to wanted: Int, keeping waiting: Int) {
-        if head == 0 {
-            // realloc moves large blocks by remapping pages, without a copy.
-            guard let larger = unsafe realloc(base, wanted) else { preconditionFailure("out of memory") }
-            unsafe base = larger
-        } else {
-            guard let larger = unsafe malloc(wanted) else { preconditionFailure("out of memory") }
-            if let base = unsafe base { unsafe larger.copyMemory(from: base + head, byteCount: waiting) }
-            unsafe free(base)
-            unsafe base = larger
-        }
+        let larger = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
+        if let base = unsafe base { unsafe larger.copyMemory(from: base + head, byteCount: waiting) }
+        unsafe base?.deallocate()
+        unsafe base = larger
         capacity = wanted
     }
 }

@@ -126,6 +126,7 @@ internal import CNghttp2
             calls[slot] = last
         }
         counters.streamsClosed.add()
+        queuedBytes -= call.queue.count
         call.streamClosed(errorCode: errorCode)
     }
 
@@ -181,8 +182,6 @@ internal import CNghttp2
         queuedBytes -= count
         call.sent(count)
     }
-
-    func dropped(_ count: Int) { queuedBytes -= count }
 
     /// Gives the peer room on the connection: at once, since what came in is bounded per stream.
     func consumedOnConnection(_ count: Int) { unsafe nghttp2_session_consume_connection(raw, count) }
