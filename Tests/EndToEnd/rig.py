@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -209,18 +210,63 @@ def cluster(config: dict, name: str) -> dict:
     return next(c for c in config["static_resources"]["clusters"] if c["name"] == name)
 
 
+def ext_proc(manager: dict) -> dict:
+    """The ext_proc filter of a connection manager."""
+    return next(f for f in manager["http_filters"] if f["name"].endswith("ext_proc"))["typed_config"]
+
+
+def set_modes(manager: dict, **modes: str) -> None:
+    ext_proc(manager)["processing_mode"].update(modes)
+
+
+# Puts the comma-separated list in x-test-subset where a gateway puts its hint.
+SUBSET_FILTER = {
+    "name": "envoy.filters.http.lua",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": {
+            "inline_string": """
+function envoy_on_request(handle)
+  local given = handle:headers():get("x-test-subset")
+  if given == nil then return end
+  local list = {}
+  for entry in string.gmatch(given, "[^,]+") do list[#list + 1] = entry end
+  handle:streamInfo():dynamicMetadata():set("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset", list)
+end
+"""
+        },
+    },
+}
+
+
+def for_tests(config: dict) -> None:
+    """What tests need of every Envoy: trailers let through, a way to give subset hints, and no stripping of headers, so
+    that the picker's own is seen."""
+    manager = connection_manager(config)
+    manager["http_protocol_options"] = {"enable_trailers": True}
+    del manager["early_header_mutation_extensions"]
+    manager["http_filters"].insert(0, copy.deepcopy(SUBSET_FILTER))
+
+
 def _set_port(node: dict, port: int) -> None:
     node["address"]["socket_address"].update(address=HOST, port_value=port)
 
 
 class Envoy:
-    """The real Envoy on one of deploy/envoy's configurations, with free ports, changed further by `edit`."""
+    """The real Envoy on one of deploy/envoy's configurations, with free ports, changed further by `edit`.
 
-    def __init__(self, folder: Path, template: str, picker_port: int, pods: list[int] = (), edit=None, name="envoy"):
+    `variants` names further listeners, each a copy of the first one that its function changes: `ports[name]`.
+    """
+
+    def __init__(
+        self, folder: Path, template: str, picker_port: int, pods: list[int] = (), edit=None, variants=None, name="envoy"
+    ):
         config = yaml.safe_load((ROOT / "deploy" / "envoy" / f"{template}.yaml").read_text())
         self.port, self.admin_port = free_port(), free_port()
+        self.ports: dict[str, int] = {}
         _set_port(config["admin"], self.admin_port)
-        _set_port(config["static_resources"]["listeners"][0], self.port)
+        listeners = config["static_resources"]["listeners"]
+        _set_port(listeners[0], self.port)
         epp = cluster(config, "epp")
         _set_port(epp["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], picker_port)
         servers = cluster(config, "model_servers")
@@ -231,6 +277,15 @@ class Envoy:
             ]
         if edit:
             edit(config)
+        for variant, change in (variants or {}).items():
+            listener = copy.deepcopy(listeners[0])
+            listener["name"] = variant
+            self.ports[variant] = free_port()
+            _set_port(listener, self.ports[variant])
+            manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+            manager["stat_prefix"] = variant
+            change(manager)
+            listeners.append(listener)
         path = folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         self.process = Process(
@@ -248,8 +303,14 @@ class Envoy:
         return f"http://{HOST}:{self.port}"
 
     def stats(self, pattern: str = "ext_proc") -> dict[str, int]:
+        """Counters and gauges whose name holds `pattern`, by the last part of their name, all listeners together."""
         page = json.loads(http_get(self.admin_port, f"/stats?format=json&filter={pattern}")[1])
-        return {s["name"].rsplit(".", 1)[-1]: s["value"] for s in page["stats"] if "value" in s}
+        sums: dict[str, int] = {}
+        for stat in page["stats"]:
+            if "value" in stat:
+                last = stat["name"].rsplit(".", 1)[-1]
+                sums[last] = sums.get(last, 0) + stat["value"]
+        return sums
 
     def access_log(self) -> list[dict]:
         lines = self.process.log.read_text(errors="replace").splitlines()

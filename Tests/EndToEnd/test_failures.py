@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""Pods, Envoy and the picker die: exactly the requests that were on them fail, and nothing leaks."""
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+import rig
+import wire
+from conftest import Gateway, fleet_of
+from upstream import Upstream
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A gateway that a test may break."""
+    made = []
+
+    def make(**more):
+        made.append(Gateway(tmp_path, **more))
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        gateway.stop()
+
+
+def test_no_pod_at_all(own):
+    gateway = own(fleet=lambda ports: {"endpoints": []})
+    status, headers, answer = wire.post(gateway.port, wire.body())
+    assert status == 503
+    assert headers["x-llm-d-request-dropped-reason"]
+    assert float(headers["retry-after"]) > 0
+    assert json.loads(answer)["error"]["code"] in (503, "503", "service_unavailable")
+    assert wire.get(gateway.port, "/v1/models")[0] == 503
+
+
+def test_no_pod_that_decodes(own):
+    gateway = own(fleet=lambda ports: fleet_of(ports, role="prefill"))
+    status, headers, _ = wire.post(gateway.port, wire.body())
+    assert (status, "x-llm-d-request-dropped-reason" in headers) == (503, True)
+
+
+def test_a_pod_that_refuses_connections_leaves_the_candidates(own):
+    gateway = own(pods=2)
+    rig.wait_until(lambda: wire.post(gateway.port, wire.body())[0] == 200, "the first answer")
+    dead = gateway.upstream.ports[0]
+    gateway.upstream.close(dead)
+    statuses = [wire.post(gateway.port, wire.body(f"question {i}"))[0] for i in range(60)]
+    # Three connect failures in a row, or the failing scrapes, take it out; the requests that met it are lost.
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(503) <= 5
+    assert statuses[-20:] == [200] * 20
+    # It comes back.
+    gateway.upstream.open(dead)
+    gateway.upstream.received.clear()
+
+    def served_again():
+        wire.post(gateway.port, wire.body(f"at {time.monotonic()}"))
+        return any(r.port == dead for r in gateway.upstream.received)
+
+    rig.wait_until(served_again, "the pod to be tried again", 40)
+    gateway.assert_clean()
+
+
+def test_the_last_pod_stays_a_candidate(own):
+    gateway = own(pods=1)
+    gateway.upstream.close(gateway.upstream.ports[0])
+    assert {wire.post(gateway.port, wire.body())[0] for _ in range(8)} == {503}
+    gateway.upstream.open(gateway.upstream.ports[0])
+    assert wire.post(gateway.port, wire.body())[0] == 200
+
+
+class Streams:
+    """Long streams through Envoy, each on a thread of its own."""
+
+    def __init__(self, gateway, count: int, how="kind=sse&count=150&gap=0.02"):
+        self.gateway = gateway
+        self.outcomes: dict[int, bool] = {}
+        before = len(gateway.upstream.received)
+        self.threads = [threading.Thread(target=self.one, args=(i, how)) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+        gateway.upstream.wait_for(lambda: len(gateway.upstream.received) == before + count)
+        self.requests = gateway.upstream.received[before:]
+
+    def one(self, index, how):
+        try:
+            headers = {"x-answer": how, "x-index": str(index)}
+            status, _, answer = wire.post(self.gateway.port, wire.body(f"stream {index}", stream=True), headers, timeout=60)
+            self.outcomes[index] = status == 200 and answer.endswith(b"[DONE]\n\n")
+        except (OSError, http.client.HTTPException):
+            self.outcomes[index] = False
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(60)
+        return self.outcomes
+
+
+def test_a_pod_dies_in_mid_stream(own):
+    gateway = own(pods=3)
+    streams = Streams(gateway, 12)
+    dead = gateway.upstream.ports[0]
+    on_dead = {int(r.header("x-index")) for r in streams.requests if r.port == dead}
+    assert 0 < len(on_dead) < 12
+    gateway.upstream.close(dead)
+    outcomes = streams.join()
+    assert {i for i, ok in outcomes.items() if not ok} == on_dead
+    gateway.picker.wait_idle()
+
+
+def test_envoy_dies_in_mid_stream(own):
+    gateway = own()
+    streams = Streams(gateway, 8)
+    assert gateway.picker.in_flight()[0] == 8
+    gateway.envoy.process.kill()
+    assert not any(streams.join().values())
+    gateway.picker.wait_idle()
+    gateway.picker.process.check()
+
+
+def test_a_client_dies_in_mid_stream(own):
+    gateway = own()
+    streams = Streams(gateway, 4)
+    raw = wire.Raw(gateway.port)
+    data = wire.body(stream=True)
+    raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": "kind=sse&count=500&gap=0.02"})
+    raw.send(data)
+    gateway.upstream.wait_for(lambda: len(gateway.upstream.received) == 5)
+    raw.socket.setsockopt(1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # SO_LINGER 0: a reset, as when a machine dies
+    raw.close()
+    assert all(streams.join().values())
+    gateway.assert_clean()
+
+
+def test_the_picker_is_down(own):
+    gateway = own()
+    assert wire.post(gateway.port, wire.body())[0] == 200
+    gateway.picker.process.kill()
+    # deploy/envoy says 503 by status_on_error, and fails closed: nothing reaches a pod unpicked.
+    gateway.upstream.received.clear()
+    assert wire.post(gateway.port, wire.body())[0] == 503
+    assert wire.get(gateway.port, "/v1/models")[0] == 503
+    assert gateway.upstream.received == []
+
+
+def test_served_elsewhere_is_counted(own, tmp_path):
+    """Envoy's cluster does not know one of the picker's pods and silently serves from another one."""
+    stranger = Upstream(1)
+    gateway = own(
+        template="override-host", pods=1, fleet=lambda ports: fleet_of(ports + stranger.ports)
+    )
+    for index in range(30):
+        assert wire.post(gateway.port, wire.body(f"question {index}"))[0] == 200
+    assert stranger.received == []
+    assert gateway.picker.metrics().sum("epp_pd_served_elsewhere_total") > 0
+    stranger.stop()
+
+
+# Draining
+
+
+def test_sigterm_lets_streams_finish(tmp_path):
+    gateway = Gateway(tmp_path, flags=("--drain-timeout=20s",))
+    try:
+        streams = Streams(gateway, 4, "kind=sse&count=100&gap=0.02")
+        start = time.monotonic()
+        os.kill(gateway.picker.process.child.pid, signal.SIGTERM)
+        rig.wait_until(lambda: rig.http_get(gateway.picker.metrics_port, "/readyz")[0] == 503, "readiness to end", 3)
+        assert all(streams.join().values())
+        code = gateway.picker.process.child.wait(15)
+        took = time.monotonic() - start
+        assert code == 0
+        # min(drain-timeout, 5 s) for clients to notice, and no longer than the last stream.
+        assert 4.5 < took < 9
+    finally:
+        gateway.stop()
+
+
+def test_drain_ends_at_its_time_out(tmp_path):
+    gateway = Gateway(tmp_path, flags=("--drain-timeout=2s",))
+    try:
+        streams = Streams(gateway, 1, "kind=sse&count=1000&gap=0.02")
+        start = time.monotonic()
+        os.kill(gateway.picker.process.child.pid, signal.SIGTERM)
+        gateway.picker.process.child.wait(10)
+        assert 1.5 < time.monotonic() - start < 5
+        gateway.upstream.close(streams.requests[0].port)
+        streams.join()
+    finally:
+        gateway.stop()
+
+
+def test_requests_are_served_while_draining(tmp_path):
+    """Envoy needs time to notice: until the picker is gone it serves."""
+    gateway = Gateway(tmp_path, flags=("--drain-timeout=20s",))
+    try:
+        assert wire.post(gateway.port, wire.body())[0] == 200
+        os.kill(gateway.picker.process.child.pid, signal.SIGTERM)
+        for index in range(10):
+            assert wire.post(gateway.port, wire.body(f"late {index}"))[0] == 200
+            time.sleep(0.1)
+        assert gateway.picker.process.child.wait(15) == 0
+    finally:
+        gateway.stop()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""Prefill and decode pods on mixed accelerators, played by `epp-pd mock-server`, behind the real Envoy."""
+
+import openai
+import pytest
+import rig
+import yaml
+from rig import HOST, Envoy, Picker
+
+MODEL = "llama-3.1-8b"
+SCALE = 4
+
+
+class MixedFleet:
+    def __init__(self, folder):
+        first = rig.free_ports(5)
+        common = {"model": MODEL, "address": HOST}
+        fleet = {
+            "endpoints": [
+                common | {"name": "prefill", "role": "prefill", "accelerator": "h100-sxm", "port": first, "count": 2},
+                common | {"name": "decode", "role": "decode", "accelerator": "h200-sxm", "port": first + 2, "count": 2},
+                common | {"name": "both", "role": "both", "accelerator": "l40s", "port": first + 4},
+            ]
+        }
+        self.ports = {f"{HOST}:{first + i}": n for i, n in enumerate(["prefill-0", "prefill-1", "decode-0", "decode-1", "both"])}
+        path = folder / "fleet.yaml"
+        path.write_text(yaml.safe_dump(fleet))
+        self.folder, self.path = folder, path
+        self.processes = {
+            name: rig.Process(
+                name, [rig.binary(), "mock-server", "--fleet", path, "--time-scale", SCALE, "--only", name], folder
+            )
+            for name in ("prefill", "decode", "both")
+        }
+        for port, name in ((first, "prefill"), (first + 2, "decode"), (first + 4, "both")):
+            self.processes[name].ready(lambda p=port: rig.http_get(p, "/health")[0] == 200)
+        self.picker = Picker(folder, fleet, f"--time-scale={SCALE}", f"--decision-log={folder / 'decisions.jsonl'}")
+        self.envoy = Envoy(folder, "full-duplex", self.picker.port)
+        self.client = openai.OpenAI(base_url=f"{self.envoy.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def ask(self, text, tokens=16, **more):
+        return self.client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": text}], max_tokens=tokens, **more
+        )
+
+    def prefills(self, port) -> float:
+        return rig.MetricsPage(rig.http_get(port, "/metrics")[1]).sum("vllm:request_prefill_time_seconds_count")
+
+    def stop(self):
+        self.envoy.stop()
+        self.picker.process.kill()
+        for process in self.processes.values():
+            process.stop()
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    fleet = MixedFleet(tmp_path)
+    yield fleet
+    fleet.stop()
+
+
+def counts(fleet) -> dict[str, float]:
+    return {
+        name: fleet.prefills(int(place.rsplit(":", 1)[1])) for place, name in fleet.ports.items()
+    }
+
+
+def test_long_prompts_go_to_pairs_and_short_ones_do_not_need_to(mixed):
+    for index in range(6):
+        mixed.ask(f"{index} " + "a long document " * 3000, tokens=32)
+    after_long = counts(mixed)
+    assert after_long["prefill-0"] + after_long["prefill-1"] >= 3
+    for index in range(6):
+        assert mixed.ask(f"{index}?").usage.completion_tokens == 16
+    mixed.picker.wait_idle()
+
+
+def test_without_prefill_pods_decode_pods_prefill_themselves(mixed):
+    mixed.processes["prefill"].kill()
+    failures = 0
+    for index in range(14):
+        try:
+            mixed.ask(f"{index} " + "a long document " * 3000, tokens=4)
+        except openai.InternalServerError:
+            failures += 1
+    # Each prefill pod may fail three times in a row before it is left out.
+    assert failures <= 6
+    assert mixed.ask("afterwards " + "a long document " * 3000, tokens=4).usage.completion_tokens == 4
+    mixed.picker.wait_idle()
+
+
+def test_the_same_prompt_finds_its_prefix(mixed):
+    text = "the same system prompt " * 600
+    cached = [mixed.ask(text + f" question {i}", tokens=4).usage.prompt_tokens_details.cached_tokens for i in range(4)]
+    assert cached[0] == 0
+    assert all(c > 1000 for c in cached[1:])
+
+
+def test_decisions_replay(mixed):
+    for index in range(10):
+        mixed.ask(f"{index} " + "words " * (10 ** (index % 4)), tokens=4, stream=False)
+    mixed.picker.wait_idle()
+    mixed.picker.stop()
+    check = rig.Process("explain", [rig.binary(), "explain", mixed.folder / "decisions.jsonl", "--check"], mixed.folder)
+    assert check.child.wait(30) == 0, check.tail()
