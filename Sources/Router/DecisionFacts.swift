@@ -77,6 +77,8 @@ package struct RequestFacts: Sendable, Hashable, Codable {
     package var waited: Seconds
     /// Highest busy dollars that configuration allows for it.
     package var priceLimit: Dollars?
+    /// The client's `x-request-id`, nil where it gave none.
+    package var externalID: String?
 
     package init(
         id: RequestID,
@@ -87,7 +89,8 @@ package struct RequestFacts: Sendable, Hashable, Codable {
         priority: Int = 0,
         serviceLevel: ServiceLevel = ServiceLevel(),
         waited: Seconds = .zero,
-        priceLimit: Dollars? = nil
+        priceLimit: Dollars? = nil,
+        externalID: String? = nil
     ) {
         self.id = id
         self.model = model
@@ -98,5 +101,6 @@ package struct RequestFacts: Sendable, Hashable, Codable {
         self.serviceLevel = serviceLevel
         self.waited = waited
         self.priceLimit = priceLimit
+        self.externalID = externalID
     }
 }

@@ -57,6 +57,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var bodyBytes: Int
     /// Bytes of prompt text that `promptTokens` was estimated from. 0 where the tokens were counted.
     package var promptBytes: Int
+    /// The client's `x-request-id`, or empty: joins the decision log with others. Decides nothing.
+    package var externalID: String
 
     package init(
         id: RequestID,
@@ -71,7 +73,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         isInference: Bool = true,
         pool: String? = nil,
         bodyBytes: Int = 0,
-        promptBytes: Int = 0
+        promptBytes: Int = 0,
+        externalID: String = ""
     ) {
         self.id = id
         self.model = model
@@ -86,6 +89,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.pool = pool
         self.bodyBytes = bodyBytes
         self.promptBytes = promptBytes
+        self.externalID = externalID
     }
 
     package var isSheddable: Bool { priority < 0 }

@@ -65,7 +65,8 @@ extension Router {
             priority: request.priority,
             serviceLevel: options.serviceLevel(of: request),
             waited: now - arrivedAt,
-            priceLimit: pool.priceLimit
+            priceLimit: pool.priceLimit,
+            externalID: request.externalID.isEmpty ? nil : request.externalID
         )
     }
 
