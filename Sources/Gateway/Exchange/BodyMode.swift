@@ -11,14 +11,16 @@ package enum BodyMode: Sendable, Hashable {
     case buffered
     /// Chunks go to the picker and come back as it sees fit.
     case fullDuplex
-    /// A mode of a newer Envoy, or BUFFERED_PARTIAL, whose message may hold half a body.
+    /// A mode of a newer Envoy.
     case unsupported
 
     init(wire: Int32) {
         self =
             switch wire {
             case 0: .none
-            case 1: .streamed
+            // BUFFERED_PARTIAL sends one message with perhaps half a body: like a stream, it cannot be routed by its body,
+            // and takes one bare answer.
+            case 1, 3: .streamed
             case 2: .buffered
             case 4: .fullDuplex
             default: .unsupported

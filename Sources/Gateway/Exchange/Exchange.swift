@@ -88,7 +88,10 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         guard !service.options.ignoresSubset,
             let subset = message.metadata(namespace: names.subsetNamespace, key: names.subset)
         else { return }
-        self.subset = subset
+        // A list of endpoints, or one string of them as a header would carry it.
+        self.subset = subset.flatMap { $0.split(separator: ",") }.map { entry in
+            String(entry.drop { $0 == " " }.prefix { $0 != " " })
+        }
     }
 
     private func compareServed(in message: borrowing ProcessingRequest) {
