@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
 // Inlined into the caller: a call through the library's symbol costs as much as hashing a block of 64 bytes. Inlining
 // renames every function by macro, which Swift does not see through: hence the wrapper.
 #define XXH_INLINE_ALL

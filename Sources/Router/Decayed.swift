@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import Foundation
+import Glibc
 
 /// Events per second, by exponential decay.
 struct DecayedRate: Sendable {

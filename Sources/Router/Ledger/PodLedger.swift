@@ -2,7 +2,7 @@
 // Copyright the epp-pd authors
 
 import CostModel
-import Foundation
+import Glibc
 
 /// What the Router believes about one pod's work: its own part replayed, others' part as scrapes show it.
 struct PodLedger: Sendable {
