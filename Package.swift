@@ -94,7 +94,7 @@ let package = Package(
         tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
-        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex"]),
+        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(name: "CommandTests", dependencies: ["epp-pd", argumentParser], swiftSettings: settings),

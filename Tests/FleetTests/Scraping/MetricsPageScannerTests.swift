@@ -90,7 +90,7 @@ private func page(_ name: String) throws -> [UInt8] {
         for cut in 1..<small.count { #expect(scan(small, pieces: [cut]) == expected) }
         #expect(scan(small, pieces: Array(1..<small.count)) == expected)
         var random = SplitMix64(seed: 1)
-        for _ in 0..<50 {
+        for _ in 0..<10 {
             let cuts = (0..<20).map { _ in Int.random(in: 0...bytes.count, using: &random) }.sorted()
             #expect(scan(bytes, pieces: cuts) == whole)
         }
@@ -234,7 +234,7 @@ private func page(_ name: String) throws -> [UInt8] {
     @Test func garbageIsSurvived() throws {
         var random = SplitMix64(seed: 7)
         let good = try page("metrics-under-load-running")
-        for round in 0..<200 {
+        for round in 0..<60 {
             var bytes = Array(good.prefix(20_000))
             for _ in 0..<(round * 5) {
                 let at = Int.random(in: 0..<bytes.count, using: &random)

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CCurl
+import CostModel
+
+/// One transfer handle of libcurl and the page that it fetches. Used again for page after page; the connections belong
+/// to the multi handle, which keeps them alive.
+///
+/// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
+@safe final class CurlTransfer {
+    /// A metrics page of a real vLLM has 64 KB; with adapters and many models some hundred.
+    static let maxPage = 4 << 20
+
+    let handle: UnsafeMutableRawPointer
+    private(set) var tag = 0
+    private var reader = PageReader.models([])
+    private var received = 0
+
+    /// - Returns: nil where libcurl has no memory.
+    init?() {
+        guard let handle = unsafe curl_easy_init() else { return nil }
+        unsafe self.handle = handle
+        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe epp_curl_set_write(handle, receivePage, context)
+        unsafe epp_curl_set_pointer(handle, CURLOPT_PRIVATE, context)
+        // Signals would interrupt other threads; proxies of the environment are not meant for pods.
+        unsafe epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
+        unsafe epp_curl_set_string(handle, CURLOPT_PROXY, "")
+        unsafe epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd")
+        unsafe epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, "http")
+        unsafe epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPALIVE, 1)
+        // A whole page in few reads.
+        unsafe epp_curl_set_long(handle, CURLOPT_BUFFERSIZE, 64 * 1024)
+    }
+
+    deinit { unsafe curl_easy_cleanup(handle) }
+
+    func prepare(tag: Int, url: String, reader: PageReader, timeout: Seconds) {
+        self.tag = tag
+        self.reader = reader
+        received = 0
+        let milliseconds = Int(min(max(timeout.milliseconds, 1), 600_000))
+        unsafe epp_curl_set_string(handle, CURLOPT_URL, url)
+        unsafe epp_curl_set_long(handle, CURLOPT_TIMEOUT_MS, milliseconds)
+    }
+
+    /// The page, or why there is none.
+    func result(_ code: CURLcode) -> Result<FleetMachine.Content, FetchFailure> {
+        guard code == CURLE_OK else { return .failure(failure(code)) }
+        var status = 0
+        unsafe epp_curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+        guard status == 200 else { return .failure(.status(status)) }
+        return reader.finish()
+    }
+
+    private func failure(_ code: CURLcode) -> FetchFailure {
+        switch code {
+        case CURLE_COULDNT_CONNECT: .refused
+        case CURLE_OPERATION_TIMEDOUT: .timedOut
+        case CURLE_WRITE_ERROR: .tooLarge
+        case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE: .connectionLost
+        case CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY, CURLE_HTTP_RETURNED_ERROR,
+            CURLE_BAD_CONTENT_ENCODING:
+            .garbage
+        default: .client
+        }
+    }
+
+    /// - Returns: false where the page is too large; libcurl then gives the transfer up.
+    fileprivate func receive(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        received += bytes.count
+        guard received <= Self.maxPage else { return false }
+        reader.consume(unsafe Span(_unsafeElements: bytes))
+        return true
+    }
+}
+
+/// libcurl's write callback. `context` is the transfer that `CurlTransfer.init` set, alive while its handle is.
+private func receivePage(
+    _ bytes: UnsafeMutablePointer<CChar>?,
+    _ size: Int,
+    _ count: Int,
+    _ context: UnsafeMutableRawPointer?
+) -> Int {
+    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
+    let transfer = unsafe Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue()
+    let length = size * count
+    let buffer = unsafe UnsafeBufferPointer(
+        start: UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self),
+        count: length
+    )
+    return unsafe transfer.receive(buffer) ? length : 0
+}
