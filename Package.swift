@@ -72,7 +72,7 @@ let package = Package(
         room("Telemetry", ["Router", "CostModel"]),
         room("Simulation", ["Router", "CostModel", "PrefixIndex", heap, deque]),
         // Rooms with I/O.
-        room("Configuration", ["Router", "CostModel", yams]),
+        room("Configuration", ["Router", "CostModel", "CZlib", yams]),
         room("Transport", ["Gateway", "COpenSSL", "CLinux", logging]),
         room("Fleet", ["Router", "CostModel", "PrefixIndex", "Configuration", "CCurl", "CZMQ", logging]),
         .executableTarget(
@@ -86,7 +86,7 @@ let package = Package(
 
         // What tests share: seeded generators, fixtures, the place of the shared data.
         .target(name: "TestSupport", dependencies: ["CNghttp2"], path: "Tests/TestSupport", swiftSettings: settings),
-        tests("CostModel"),
+        tests("CostModel", ["Configuration"]),
         tests("PrefixIndex"),
         tests("Router", ["CostModel", "PrefixIndex"]),
         tests("Gateway", ["Router", "CostModel", "PrefixIndex"]),
