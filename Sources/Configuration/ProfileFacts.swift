@@ -107,31 +107,37 @@ enum ProfileFacts {
 
     static func efficiency(_ object: DocumentObject) -> Efficiency? {
         guard let name = object.required("accelerator")?.string(maxLength: nameLength) else { return nil }
-        let standard = Efficiency(accelerator: name)
-        // Above 1 for weights: a fit may split what it measures otherwise between streaming and launches.
-        let share = 0.01...1.5
-        return Efficiency(
-            accelerator: name,
-            weights: object.number("weights", in: share, default: standard.weights),
-            kv: object.number("kv", in: share, default: standard.kv),
-            bfloat16: object.number("bf16", in: share, default: standard.bfloat16),
-            fp8: object.number("fp8", in: share, default: standard.fp8),
-            fp4: object.number("fp4", in: share, default: standard.fp4),
-            attention: object.number("attention", in: share, default: standard.attention),
-            perLayer: object.number("layerUs", in: 0...10_000, default: standard.perLayer * 1e6) / 1e6,
-            allReduce: object.number("allReduceUs", in: 0...10_000, default: standard.allReduce * 1e6) / 1e6,
-            allReduceBandwidth: object.number(
-                "allReduceGBps",
-                in: 0.01...100_000,
-                default: standard.allReduceBandwidth / 1e9
-            ) * 1e9,
-            perSequenceLayer: object.number(
-                "sequenceLayerUs",
-                in: 0...10_000,
-                default: standard.perSequenceLayer * 1e6
-            ) / 1e6
-        )
+        var result = Efficiency(accelerator: name)
+        result.weights = object.number("weights", in: share, default: result.weights)
+        result.kv = object.number("kv", in: share, default: result.kv)
+        result.attention = object.number("attention", in: share, default: result.attention)
+        if let three = numbers(object.optional("dense"), share, ["bf16", "fp8", "fp4"]) {
+            result.dense = Efficiency.Shares(bfloat16: three[0], fp8: three[1], fp4: three[2])
+        }
+        if let three = numbers(object.optional("experts"), share, ["bf16", "fp8", "fp4"]) {
+            result.experts = Efficiency.Shares(bfloat16: three[0], fp8: three[1], fp4: three[2])
+        }
+        if let three = numbers(object.optional("allReduceGBps"), 0.01...100_000, ["2 ranks", "4 ranks", "8 ranks"]) {
+            result.allReduceBandwidth = Efficiency.AllReduceBandwidth(
+                two: three[0] * 1e9,
+                four: three[1] * 1e9,
+                eight: three[2] * 1e9
+            )
+        }
+        func microseconds(_ key: String, _ field: WritableKeyPath<Efficiency, Double>) {
+            result[keyPath: field] = object.number(key, in: 0...10_000, default: result[keyPath: field] * 1e6) / 1e6
+        }
+        microseconds("layerUs", \.perLayer)
+        microseconds("quantizedLayerUs", \.perQuantizedLayer)
+        microseconds("expertLayerUs", \.perExpertLayer)
+        microseconds("allReduceUs", \.allReduce)
+        microseconds("expertTokenLayerUs", \.perExpertTokenLayer)
+        microseconds("sequenceLayerUs", \.perSequenceLayer)
+        return result
     }
+
+    /// Above 1 for weights: a fit may split what it measures otherwise between streaming and launches.
+    private static let share = 0.01...1.5
 
     static func correction(_ object: DocumentObject) -> ServingCorrection? {
         let accelerator = object.required("accelerator")?.string(maxLength: nameLength)
@@ -174,6 +180,21 @@ enum ProfileFacts {
 
     private static func strings(_ value: DocumentValue?) -> [String] {
         (value?.list(maxCount: 1000) ?? []).compactMap { $0.string(maxLength: nameLength) }
+    }
+
+    private static func numbers(
+        _ value: DocumentValue?,
+        _ range: ClosedRange<Double>,
+        _ names: [String]
+    ) -> [Double]? {
+        guard let value else { return nil }
+        let values = value.list(maxCount: names.count).map { $0.number(in: range) }
+        guard values.count == names.count else {
+            value.reject("must be a list of \(names.count) numbers: \(names.joined(separator: ", "))")
+            return nil
+        }
+        let sound = values.compactMap(\.self)
+        return sound.count == values.count ? sound : nil
     }
 
     private static func pair(_ value: DocumentValue?, _ range: ClosedRange<Int>, _ what: String) -> (Int, Int)? {

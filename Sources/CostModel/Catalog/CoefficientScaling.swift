@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-/// Ratios of coefficients, and coefficients carried over by them.
-private func carried(_ value: Double, _ from: Double, _ to: Double) -> Double {
+internal import Glibc
+
+/// A coefficient carried from one configuration to another: the target's roofline times the source's ratio of fit to
+/// roofline, to the power of `trust`. At 1 the fit's deviation is believed wholly, at 0 not at all.
+private func carried(_ value: Double, _ from: Double, _ to: Double, _ trust: Double) -> Double {
     guard from > 0, to > 0 else { return value }
-    return value * (to / from)
+    guard trust < 1 else { return value * (to / from) }
+    return to * pow(max(value / from, leastRatio), trust)
 }
+
+/// A fit may put a small coefficient at zero, where another takes its place.
+private let leastRatio = 0.05
 
 extension PrefillCoefficients {
     package func multiplied(by factor: Double) -> PrefillCoefficients {
@@ -20,14 +27,14 @@ extension PrefillCoefficients {
     }
 
     /// These coefficients times the ratio of another configuration's roofline to this one's.
-    func scaled(from: PrefillCoefficients, to: PrefillCoefficients) -> PrefillCoefficients {
+    func scaled(from: PrefillCoefficients, to: PrefillCoefficients, trust: Double) -> PrefillCoefficients {
         PrefillCoefficients(
-            knee: knee,
-            base: carried(base, from.base, to.base),
-            perTokenBelowKnee: carried(perTokenBelowKnee, from.perTokenBelowKnee, to.perTokenBelowKnee),
-            perTokenAboveKnee: carried(perTokenAboveKnee, from.perTokenAboveKnee, to.perTokenAboveKnee),
-            perPair: carried(perPair, from.perPair, to.perPair),
-            perContextToken: carried(perContextToken, from.perContextToken, to.perContextToken)
+            knee: carried(knee, from.knee, to.knee, 1),
+            base: carried(base, from.base, to.base, trust),
+            perTokenBelowKnee: carried(perTokenBelowKnee, from.perTokenBelowKnee, to.perTokenBelowKnee, trust),
+            perTokenAboveKnee: carried(perTokenAboveKnee, from.perTokenAboveKnee, to.perTokenAboveKnee, trust),
+            perPair: carried(perPair, from.perPair, to.perPair, trust),
+            perContextToken: carried(perContextToken, from.perContextToken, to.perContextToken, trust)
         )
     }
 }
@@ -43,13 +50,23 @@ extension DecodeCoefficients {
         )
     }
 
-    func scaled(from: DecodeCoefficients, to: DecodeCoefficients) -> DecodeCoefficients {
+    func scaled(from: DecodeCoefficients, to: DecodeCoefficients, trust: Double) -> DecodeCoefficients {
         DecodeCoefficients(
-            knee: knee,
-            base: carried(base, from.base, to.base),
-            perSequenceBelowKnee: carried(perSequenceBelowKnee, from.perSequenceBelowKnee, to.perSequenceBelowKnee),
-            perSequenceAboveKnee: carried(perSequenceAboveKnee, from.perSequenceAboveKnee, to.perSequenceAboveKnee),
-            perKVToken: carried(perKVToken, from.perKVToken, to.perKVToken)
+            knee: carried(knee, from.knee, to.knee, 1),
+            base: carried(base, from.base, to.base, trust),
+            perSequenceBelowKnee: carried(
+                perSequenceBelowKnee,
+                from.perSequenceBelowKnee,
+                to.perSequenceBelowKnee,
+                trust
+            ),
+            perSequenceAboveKnee: carried(
+                perSequenceAboveKnee,
+                from.perSequenceAboveKnee,
+                to.perSequenceAboveKnee,
+                trust
+            ),
+            perKVToken: carried(perKVToken, from.perKVToken, to.perKVToken, trust)
         )
     }
 }
@@ -67,15 +84,15 @@ extension StepCoefficients {
         )
     }
 
-    func scaled(from: StepCoefficients, to: StepCoefficients) -> StepCoefficients {
+    func scaled(from: StepCoefficients, to: StepCoefficients, trust: Double) -> StepCoefficients {
         StepCoefficients(
-            knee: knee,
-            base: carried(base, from.base, to.base),
-            perTokenBelowKnee: carried(perTokenBelowKnee, from.perTokenBelowKnee, to.perTokenBelowKnee),
-            perTokenAboveKnee: carried(perTokenAboveKnee, from.perTokenAboveKnee, to.perTokenAboveKnee),
-            perPair: carried(perPair, from.perPair, to.perPair),
-            perSequence: carried(perSequence, from.perSequence, to.perSequence),
-            perKVToken: carried(perKVToken, from.perKVToken, to.perKVToken)
+            knee: carried(knee, from.knee, to.knee, 1),
+            base: carried(base, from.base, to.base, trust),
+            perTokenBelowKnee: carried(perTokenBelowKnee, from.perTokenBelowKnee, to.perTokenBelowKnee, trust),
+            perTokenAboveKnee: carried(perTokenAboveKnee, from.perTokenAboveKnee, to.perTokenAboveKnee, trust),
+            perPair: carried(perPair, from.perPair, to.perPair, trust),
+            perSequence: carried(perSequence, from.perSequence, to.perSequence, trust),
+            perKVToken: carried(perKVToken, from.perKVToken, to.perKVToken, trust)
         )
     }
 }

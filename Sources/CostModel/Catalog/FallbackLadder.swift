@@ -153,6 +153,11 @@ extension ProfileCatalog {
         )
     }
 
+    /// How far another model's deviation from its roofline is believed to be the accelerator's and not its own.
+    private static let trustInLikeModel = 0.5
+    /// Kernels of another dtype are other kernels: part of a deviation is theirs.
+    private static let trustInOtherDtype = 0.6
+
     /// A model is like another up to this distance: active parameters within a factor of about eight.
     private static let likeModelReach = 3.0
 
@@ -210,9 +215,15 @@ extension ProfileCatalog {
             kvDtype: .bfloat16
         )
         let (a, b) = (roofline(from), roofline(target))
-        estimate.prefill = fit.prefill.scaled(from: a.prefill, to: b.prefill)
-        estimate.decode = fit.decode.scaled(from: a.decode, to: b.decode)
-        estimate.mixed = fit.mixed.scaled(from: a.mixed, to: b.mixed)
+        let trust =
+            switch source {
+            case .likeModel: ProfileCatalog.trustInLikeModel
+            case .otherDtype: ProfileCatalog.trustInOtherDtype
+            default: 1.0
+            }
+        estimate.prefill = fit.prefill.scaled(from: a.prefill, to: b.prefill, trust: trust)
+        estimate.decode = fit.decode.scaled(from: a.decode, to: b.decode, trust: trust)
+        estimate.mixed = fit.mixed.scaled(from: a.mixed, to: b.mixed, trust: trust)
         return estimate
     }
 
