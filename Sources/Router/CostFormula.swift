@@ -101,9 +101,9 @@ struct CostFormula {
             * (dials.valueOfTime + state.profile.dollarsPerSecond)
     }
 
-    /// - Parameters:
-    ///   - held: tokens of the prompt's start that the pod holds.
-    ///   - peer: the pod that holds most, where this one can pull from it.
+    /// What computing the prompt here costs, whoever decodes. `held` counts tokens of the prompt's start that the pod
+    /// holds; `peer` is the pod that holds most, where this one can pull from it; no transfer takes less than
+    /// `leastTransfer` seconds.
     func prefillPart(
         pod: Int,
         _ state: PodState,

@@ -27,9 +27,7 @@ struct PoolKey: Hashable, Sendable {
 }
 
 enum Eligibility {
-    /// - Parameters:
-    ///   - statuses: the fleet, in index order.
-    ///   - causes: what answers have shown of each, in the same order.
+    /// Where requests of one kind may go. `causes` tells what answers have shown of each endpoint, in the fleet's order.
     static func pool(
         for key: PoolKey,
         statuses: [EndpointStatus],

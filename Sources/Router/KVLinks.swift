@@ -23,7 +23,7 @@ package struct KVLinks: Sendable {
     /// No transfer costs less than this.
     package private(set) var leastFixedCost = 0.0
 
-    /// - Parameter connectors: what is known of the connectors that layouts name.
+    /// `connectors`: what is known of the connectors that layouts name.
     package init(layouts: [KVLayout], connectors: [Connector]) {
         let kept = Array(layouts.prefix(Self.maximumLayouts))
         self.layouts = kept

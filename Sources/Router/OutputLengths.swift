@@ -68,7 +68,7 @@ package struct OutputLengths: Sendable {
         models[at].buckets[Self.bucket(of: promptTokens)].learn(Int32(clamping: outputTokens))
     }
 
-    /// - Parameter limit: the request's own limit on output tokens.
+    /// Output tokens to expect, at most the request's own `limit` and at least one.
     package func expected(model: String?, promptTokens: Int, limit: Int? = nil) -> Int {
         let learned = learned(models[index[model ?? ""] ?? 0], Self.bucket(of: promptTokens))
         return max(min(learned ?? Self.initial, limit ?? .max), 1)

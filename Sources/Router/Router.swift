@@ -57,8 +57,7 @@ package struct Router: Sendable {
     }
 
     /// Takes one event and appends what the shell must do.
-    ///
-    /// - Parameter now: never earlier than before; an earlier one is taken as the latest.
+    /// Time does not run backwards: an earlier `now` is taken as the latest one seen.
     package mutating func handle(_ event: RouterEvent, at now: Instant, into actions: inout [RouterAction]) {
         if now.rawValue.isFinite { self.now = max(self.now, now) }
         switch event {

@@ -15,7 +15,7 @@ struct RouterPropertyTests {
         var router: Router
     }
 
-    /// - Parameter check: called after every event.
+    /// `check` is called after every event.
     static func run(seed: UInt64, options: RouterOptions, events: Int, check: (Router) -> Void = { _ in }) -> Run {
         var random = SplitMix64(seed: seed)
         var router = Router(options: options, prefixes: FakePrefixes(), seed: seed)
