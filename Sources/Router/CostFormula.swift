@@ -114,7 +114,7 @@ struct CostFormula {
         var part = PrefillPart()
         part.pod = pod
         part.cachedTokens = usable(held)
-        part.queueing = max(state.backlog, 0)
+        part.queueing = max(state.backlog, 0) + max(state.ahead, 0)
         part.prefill = prefill(state, cached: part.cachedTokens)
         part.overhead = overhead(state)
         takePull(&part, state, peer)

@@ -19,6 +19,8 @@ package struct PodState: Sendable, Hashable, Codable {
     package var capacityTokens: Double
     /// Predicted seconds until a prompt sent now could start.
     package var backlog: Double
+    /// Predicted seconds of waiting requests that the pod will be given first.
+    package var ahead: Double
     /// Sequences that decode here or were sent here to decode, own and others'.
     package var batch: Double
     /// KV tokens that they hold.
@@ -40,6 +42,7 @@ package struct PodState: Sendable, Hashable, Codable {
         calibration: PodCalibration = .neutral,
         capacityTokens: Double? = nil,
         backlog: Double = 0,
+        ahead: Double = 0,
         batch: Double = 0,
         kvTokens: Double = 0,
         outstandingTokens: Double = 0,
@@ -55,6 +58,7 @@ package struct PodState: Sendable, Hashable, Codable {
         self.calibration = calibration
         self.capacityTokens = capacityTokens ?? Double(profile.kvCapacityTokens)
         self.backlog = backlog
+        self.ahead = ahead
         self.batch = batch
         self.kvTokens = kvTokens
         self.outstandingTokens = outstandingTokens

@@ -15,20 +15,26 @@ extension Router {
         let sameFleet = Self.isSameForPools(fleet, sorted)
         var ledgers: [PodLedger] = []
         var healths: [EndpointHealth] = []
-        var calibrations: [PodCalibration] = []
         var loadSeen: [Instant?] = []
+        var calibrators: [PodCalibrator] = []
+        var phases: [PhaseSums] = []
         for status in sorted.endpoints {
             let before = known[status.endpoint.id]
             ledgers.append(before.map { self.ledgers[$0] } ?? PodLedger())
             healths.append(before.map { self.healths[$0] } ?? EndpointHealth())
-            calibrations.append(before.map { frame.states[$0].calibration } ?? .neutral)
+            let endpoint = status.endpoint
+            let fresh = restored.removeValue(forKey: endpoint.name) ?? PodCalibrator(profile: endpoint.profile)
+            calibrators.append(before.map { self.calibrators[$0] } ?? fresh)
+            phases.append(before.map { self.phases[$0] } ?? PhaseSums())
             loadSeen.append(before.flatMap { self.loadSeen[$0] })
         }
         self.ledgers = ledgers
         self.healths = healths
         self.loadSeen = loadSeen
+        self.calibrators = calibrators
+        self.phases = phases
         fleet = sorted
-        if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame(calibrations) }
+        if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }
         if !sameFleet { forgetPools() }
         for (index, status) in sorted.endpoints.enumerated() {
             if let load = status.load {
@@ -37,6 +43,7 @@ extension Router {
                 self.ledgers[index].forgetForeign()
             }
         }
+        pump(into: &actions)
     }
 
     /// Sorted by id, one of each.
@@ -56,10 +63,10 @@ extension Router {
         }
     }
 
-    private mutating func rebuildFrame(_ calibrations: [PodCalibration]) {
+    private mutating func rebuildFrame() {
         var layouts: [KVLayout] = []
         var states: [PodState] = []
-        for (status, calibration) in zip(fleet.endpoints, calibrations) {
+        for (status, calibrator) in zip(fleet.endpoints, calibrators) {
             let endpoint = status.endpoint
             let kvClass: Int
             if let known = layouts.firstIndex(of: endpoint.kv) {
@@ -76,7 +83,7 @@ extension Router {
                     canPair: endpoint.kv.connector != nil,
                     kvClass: kvClass,
                     profile: endpoint.profile,
-                    calibration: calibration,
+                    calibration: calibrator.calibration,
                     capacityTokens: status.load?.capacityTokens
                 )
             )

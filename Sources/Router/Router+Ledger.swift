@@ -3,41 +3,56 @@
 
 import CostModel
 
+/// A request that was dispatched and has not ended.
+struct InFlight: Sendable {
+    var request: InferenceRequest
+    var placement: Placement
+    var dispatchedAt: Instant
+    var terms: CostTerms?
+    var cachedTokens = 0
+    var pulls = false
+    /// Corrections that the terms were predicted with.
+    var calibration = PodCalibration.neutral
+    var firstTokenAt: Instant?
+    /// Tick of the destination's token clock at which it began to decode.
+    var joinedAt: Double?
+    /// Its prompt is still in the prefiller's ledger.
+    var promptIsPending = false
+    /// How long its prompt was seen to take, and whether the pod had nothing else to do.
+    var service: VirtualPod.Service?
+
+    /// Predicted seconds of service, and from its end to the first token being seen.
+    var work: Double { terms.map { ($0.prefill + $0.pull).rawValue } ?? 0 }
+    var tail: Double { terms.map { ($0.transfer + $0.overhead + $0.admission + $0.firstStep).rawValue } ?? 0 }
+}
+
 extension Router {
     /// Writes a dispatched request into the ledgers of its pods.
-    mutating func enterLedger(_ request: InferenceRequest, _ chosen: Candidate, waited: Seconds) {
+    mutating func enterLedger(_ request: InferenceRequest, _ choice: Choice) {
         guard inFlight.count < Self.maximumInFlight else {
             counts.untracked += 1
             return
         }
-        let terms = chosen.terms
-        let work = (terms.prefill + terms.pull).rawValue
-        let tail = (terms.transfer + terms.overhead + terms.admission + terms.firstStep).rawValue
-        let placement = chosen.placement
-        var entry = InFlight(
-            request: request,
-            placement: placement,
-            arrivedAt: now - waited,
-            dispatchedAt: now,
-            work: work,
-            tail: tail,
-            predictedTTFT: terms.ttft.rawValue,
-            predictedTPOT: terms.tpot.rawValue,
-            cachedTokens: chosen.cachedTokens
-        )
+        let placement = choice.candidate.placement
+        var entry = InFlight(request: request, placement: placement, dispatchedAt: now, terms: choice.candidate.terms)
+        entry.cachedTokens = choice.candidate.cachedTokens
+        entry.pulls = choice.candidate.pullFrom != nil
         let time = now.rawValue
         if let p = index(of: placement.prefiller) {
+            entry.calibration.prefillScale = frame.states[p].calibration.prefillScale
+            entry.calibration.ttftOffset = frame.states[p].calibration.ttftOffset
+            entry.promptIsPending = true
             let job = VirtualPod.Job(
                 request: request.id,
-                work: work,
-                tail: tail,
+                work: entry.work,
+                tail: entry.tail,
                 reports: request.streams,
                 readyAt: time + options.queue.controlDelay.rawValue
             )
             ledgers[p].begin()
             ledgers[p].sendPrompt(job, tokens: request.promptTokens, now: time)
             if placement.prefiller == placement.destination, frame.states[p].role == .decode {
-                ledgers[p].computeLocally(work, window: options.settings.guardWindow, now: time)
+                ledgers[p].computeLocally(entry.work, window: options.settings.guardWindow, now: time)
             }
         }
         if let d = index(of: placement.destination) {
@@ -45,37 +60,59 @@ extension Router {
             ledgers[d].assign(prompt: request.promptTokens, output: request.outputTokens)
             // No first token will be seen of an answer that does not stream: its decoding begins as predicted.
             if !request.streams {
-                entry.joinedAt = ledgers[d].join(prompt: request.promptTokens, in: terms.ttft.rawValue)
+                let ttft = choice.candidate.terms.ttft.rawValue
+                entry.joinedAt = ledgers[d].join(prompt: request.promptTokens, in: ttft)
             }
+            refresh(d)
         }
+        if let p = index(of: placement.prefiller) { refresh(p) }
         inFlight[request.id] = entry
         counts.tokensInFlight += request.promptTokens
     }
 
+    /// Follows a request without an inference: a count, no work.
+    mutating func follow(_ request: InferenceRequest, at index: Int, _ placement: Placement) {
+        guard inFlight.count < Self.maximumInFlight else { return }
+        ledgers[index].begin()
+        inFlight[request.id] = InFlight(request: request, placement: placement, dispatchedAt: now)
+    }
+
     mutating func firstToken(_ id: RequestID, into actions: inout [RouterAction]) {
         // The first bytes of an answer that does not stream are its last ones too: they say nothing of its prefill.
-        guard var entry = inFlight[id], entry.firstTokenAt == nil, entry.request.isInference, entry.request.streams
+        guard var entry = inFlight[id], entry.firstTokenAt == nil, let terms = entry.terms, entry.request.streams
         else { return }
         entry.firstTokenAt = now
         entry.promptIsPending = false
         let time = now.rawValue
         if let p = index(of: entry.placement.prefiller) {
-            _ = ledgers[p].promptSeen(id, tokens: entry.request.promptTokens, end: time - entry.tail, now: time)
+            let end = time - entry.tail
+            entry.service = ledgers[p].promptSeen(id, tokens: entry.request.promptTokens, end: end, now: time)
         }
         if let d = index(of: entry.placement.destination) {
             ledgers[d].advance(to: time)
             entry.joinedAt = ledgers[d].join(prompt: entry.request.promptTokens, in: 0)
         }
         inFlight[id] = entry
+        monitor.firstToken(predicted: terms.ttft.rawValue, observed: (now - entry.dispatchedAt).rawValue)
+        pump(into: &actions)
     }
 
     mutating func ended(_ id: RequestID, _ outcome: Outcome, into actions: inout [RouterAction]) {
-        guard let entry = inFlight.removeValue(forKey: id) else { return }
-        leaveLedger(id, entry)
-        judge(entry, outcome)
-        guard entry.request.isInference else { return }
-        counts.ended(outcome.kind)
-        if outcome.kind == .completed { learnLengths(entry, outcome) }
+        if let entry = inFlight.removeValue(forKey: id) {
+            learn(entry, outcome)
+            leaveLedger(id, entry)
+            judge(entry, outcome)
+            if entry.request.isInference {
+                counts.ended(outcome.kind)
+                // A request that failed or was left early could not show one.
+                if outcome.kind == .completed { monitor.requestEnded(firstTokenSeen: entry.firstTokenAt != nil) }
+            }
+        } else if queue.remove(id) != nil {
+            counts.ended(outcome.kind)
+        } else {
+            return
+        }
+        pump(into: &actions)
     }
 
     private mutating func leaveLedger(_ id: RequestID, _ entry: InFlight) {
@@ -125,64 +162,5 @@ extension Router {
         if !failed { return healths[p].prefilled() }
         if let d = index(of: decode), healths[d].failsAlone { return false }
         return healths[p].failedPrefill(options.health, at: now, unit: draws.unit())
-    }
-
-    private mutating func learnLengths(_ entry: InFlight, _ outcome: Outcome) {
-        let request = entry.request
-        let prompt = outcome.promptTokens ?? request.promptTokens
-        if let output = outcome.outputTokens {
-            outputLengths.learn(model: request.model, promptTokens: prompt, outputTokens: output)
-        }
-        if let prompt = outcome.promptTokens {
-            promptLengths.learn(model: request.model, promptBytes: request.promptBytes, promptTokens: prompt)
-        }
-    }
-
-    /// Requests without an inference: the pod with the fewest requests, a draw among equals.
-    mutating func placeByLoad(_ request: InferenceRequest, into actions: inout [RouterAction]) {
-        enter(pool(for: request), subset: request.subset)
-        var least = Double.infinity
-        var chosen: Int?
-        var equals = 0.0
-        for index in frame.decodes {
-            let load = Double(ledgers[index].inFlight) + ledgers[index].foreignBatch.rounded()
-            if load < least {
-                least = load
-                chosen = index
-                equals = 1
-            } else if load == least {
-                equals += 1
-                if draws.unit() * equals < 1 { chosen = index }
-            }
-        }
-        guard let chosen else {
-            actions.append(.refuse(request.id, .noEndpoint(reason: "no endpoint is eligible")))
-            return
-        }
-        let endpoint = fleet.endpoints[chosen].endpoint
-        let placement: Placement = endpoint.role == .both ? .both(endpoint.id) : .local(endpoint.id)
-        if inFlight.count < Self.maximumInFlight {
-            ledgers[chosen].begin()
-            inFlight[request.id] = InFlight(
-                request: request,
-                placement: placement,
-                arrivedAt: now,
-                dispatchedAt: now,
-                work: 0,
-                tail: 0,
-                predictedTTFT: 0,
-                predictedTPOT: 0,
-                cachedTokens: 0,
-                promptIsPending: false
-            )
-        }
-        let decision = Decision(
-            placement: placement,
-            predictedTTFT: .zero,
-            predictedTPOT: .zero,
-            predictedDollars: .zero,
-            predictedCachedTokens: 0
-        )
-        actions.append(.dispatch(request.id, decision))
     }
 }

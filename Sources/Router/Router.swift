@@ -24,6 +24,10 @@ package struct Router: Sendable {
     var healths: [EndpointHealth] = []
     /// When each endpoint's load was last taken into account.
     var loadSeen: [Instant?] = []
+    var calibrators: [PodCalibrator] = []
+    var phases: [PhaseSums] = []
+    /// Calibrators of an earlier process, for endpoints that have not come yet.
+    var restored: [String: PodCalibrator] = [:]
     var frame = DecisionFrame.empty
 
     var pools: [PoolKey: CandidatePool] = [:]
@@ -31,7 +35,14 @@ package struct Router: Sendable {
     var poolsExpire: Instant?
 
     var inFlight: [RequestID: InFlight] = [:]
-    var counts = RouterCounts()
+    var queue: WaitingQueue
+    /// The wake that the shell was last asked for.
+    var wakeAt: Instant?
+    var monitor = BindingMonitor()
+    /// Running mean of predicted prefills, in seconds.
+    var meanWork = 0.0
+    var order: [Int] = []
+    package internal(set) var counts = RouterCounts()
     var arrivals = DecayedRate(window: 30)
     var reuse = DecayedShare(memory: 0.99)
     package internal(set) var outputLengths: OutputLengths
@@ -52,6 +63,7 @@ package struct Router: Sendable {
         self.options = options
         self.prefixes = prefixes
         draws = SeededDraws(seed: seed)
+        queue = WaitingQueue(options.queue)
         outputLengths = OutputLengths()
         promptLengths = PromptLengths()
     }
@@ -66,7 +78,10 @@ package struct Router: Sendable {
         case .ended(let id, let outcome): ended(id, outcome, into: &actions)
         case .fleetChanged(let snapshot): fleetChanged(snapshot, into: &actions)
         case .loadObserved(let id, let load): loadObserved(id, load)
-        case .tick: break
+        case .phasesObserved(let id, let growth): phasesObserved(id, growth)
+        case .tick:
+            wakeAt = nil
+            pump(into: &actions)
         }
     }
 
@@ -85,23 +100,4 @@ package struct Router: Sendable {
     package func expectedPromptTokens(model: String?, promptBytes: Int) -> Int {
         promptLengths.tokens(model: model, promptBytes: promptBytes)
     }
-}
-
-/// A request that was dispatched and has not ended.
-struct InFlight: Sendable {
-    var request: InferenceRequest
-    var placement: Placement
-    var arrivedAt: Instant
-    var dispatchedAt: Instant
-    /// Predicted seconds of prefill, and from its end to the first token being seen.
-    var work: Double
-    var tail: Double
-    var predictedTTFT: Double
-    var predictedTPOT: Double
-    var cachedTokens: Int
-    var firstTokenAt: Instant?
-    /// Tick of the destination's token clock at which it began to decode.
-    var joinedAt: Double?
-    /// Its prompt is still in the prefiller's ledger.
-    var promptIsPending = true
 }

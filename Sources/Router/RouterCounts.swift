@@ -13,6 +13,8 @@ package struct RouterCounts: Sendable, Hashable {
     package internal(set) var failed: UInt64 = 0
     package internal(set) var unreachable: UInt64 = 0
     package internal(set) var timedOut: UInt64 = 0
+    /// Bound on arrival because the queue was full.
+    package internal(set) var overflowed: UInt64 = 0
     /// Dispatched beyond the ledger's bound, so not followed.
     package internal(set) var untracked: UInt64 = 0
     /// Prompt tokens of requests in flight.

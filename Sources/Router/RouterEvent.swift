@@ -45,6 +45,26 @@ package struct Outcome: Sendable, Hashable, Codable {
     }
 }
 
+/// Growth of the sums and counts of one endpoint's histograms of prefill and decode time per request.
+package struct PhaseGrowth: Sendable, Hashable, Codable {
+    package var prefillSeconds: Seconds
+    package var prefills: Int
+    package var decodeSeconds: Seconds
+    package var decodes: Int
+
+    package init(
+        prefillSeconds: Seconds = .zero,
+        prefills: Int = 0,
+        decodeSeconds: Seconds = .zero,
+        decodes: Int = 0
+    ) {
+        self.prefillSeconds = prefillSeconds
+        self.prefills = prefills
+        self.decodeSeconds = decodeSeconds
+        self.decodes = decodes
+    }
+}
+
 /// What happened. The Router hears of the world through these alone.
 package enum RouterEvent: Sendable {
     case arrived(InferenceRequest)
@@ -54,6 +74,8 @@ package enum RouterEvent: Sendable {
     case fleetChanged(FleetSnapshot)
     /// A newer scrape of one endpoint, between snapshots. Cheaper than a snapshot when nothing else changed.
     case loadObserved(EndpointID, EndpointLoad)
+    /// How an endpoint's histograms grew since they were last read.
+    case phasesObserved(EndpointID, PhaseGrowth)
     case tick
 }
 

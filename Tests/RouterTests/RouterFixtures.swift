@@ -183,7 +183,12 @@ final class FakePrefixes: PrefixAnswers {
     }
 
     func learn(_ keys: PrefixKeys, at endpoint: EndpointID) {
-        known.withLock { $0[endpoint, default: []].append(keys.hashes) }
+        known.withLock {
+            var prompts = $0[endpoint] ?? []
+            if prompts.contains(keys.hashes) { return }
+            prompts.append(keys.hashes)
+            $0[endpoint] = prompts.suffix(64)
+        }
     }
 }
 
@@ -192,6 +197,7 @@ struct Story {
     var router: Router
     let prefixes = FakePrefixes()
     var now = 0.0
+    var lastDispatched: UInt64 = 0
 
     init(_ fleet: FleetSnapshot, options: RouterOptions = RouterOptions(), seed: UInt64 = 1) {
         router = Router(options: options, prefixes: prefixes, seed: seed)
@@ -202,6 +208,7 @@ struct Story {
         now += seconds
         var actions: [RouterAction] = []
         router.handle(event, at: Instant(now), into: &actions)
+        for case .dispatch(let id, _) in actions { lastDispatched = id.rawValue }
         return actions
     }
 

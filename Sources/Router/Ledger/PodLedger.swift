@@ -37,7 +37,7 @@ struct PodLedger: Sendable {
         meanWork = meanWork == 0 ? job.work : meanWork + 0.1 * (job.work - meanWork)
     }
 
-    mutating func promptSeen(_ request: RequestID, tokens: Int, end: Double, now: Double) -> Double? {
+    mutating func promptSeen(_ request: RequestID, tokens: Int, end: Double, now: Double) -> VirtualPod.Service? {
         promptTokens = max(promptTokens - tokens, 0)
         return prompts.observe(request, end: end, now: now)
     }

@@ -21,6 +21,13 @@ struct VirtualPod: Sendable {
         var modelEnd = 0.0
         /// When its service began, where both neighbours' events say so.
         var startedAt: Double?
+        var foundIdle = false
+    }
+
+    /// How long a prompt's service was seen to take, and whether the pod had been idle before.
+    struct Service: Sendable {
+        var seconds: Double
+        var wasIdle: Bool
     }
 
     /// Ended in the model, first token not seen yet. Oldest first.
@@ -31,8 +38,6 @@ struct VirtualPod: Sendable {
     private(set) var runningEnd = 0.0
     /// Seconds of work behind the running job.
     private(set) var waitingWork = 0.0
-    /// When the last observed prompt ended: the next one's start.
-    private var lastEnd: Double?
 
     var count: Int { unseen.count + queue.count }
     var isEmpty: Bool { unseen.isEmpty && queue.isEmpty }
@@ -52,7 +57,10 @@ struct VirtualPod: Sendable {
         var job = job
         if queue.isEmpty {
             // Seen to be idle: the start is known, and with it the length of service once the end is seen.
-            if unseen.isEmpty { job.startedAt = job.readyAt }
+            if unseen.isEmpty {
+                job.startedAt = job.readyAt
+                job.foundIdle = true
+            }
             runningEnd = max(now, job.readyAt) + job.work
         } else {
             waitingWork += job.work
@@ -100,7 +108,7 @@ struct VirtualPod: Sendable {
 
     /// The first token of `request` was seen, so its prompt ended at `end`.
     /// - Returns: how long its service really took, where its start was seen too.
-    mutating func observe(_ request: RequestID, end: Double, now: Double) -> Double? {
+    mutating func observe(_ request: RequestID, end: Double, now: Double) -> Service? {
         advance(to: now)
         if let at = unseen.firstIndex(where: { $0.request == request }) {
             let job = unseen.remove(at: at)
@@ -109,8 +117,8 @@ struct VirtualPod: Sendable {
             for later in unseen.indices where later >= at { unseen[later].modelEnd += shift }
             if !queue.isEmpty { runningEnd += shift }
             returnOvertaken(before: end, now: now)
-            setStart(after: end)
-            return job.startedAt.map { end - $0 }
+            if at == 0 { setStart(after: end) }
+            return service(job, end)
         }
         guard let at = queue.firstIndex(where: { $0.request == request }) else { return nil }
         let job = queue.remove(at: at)
@@ -122,17 +130,19 @@ struct VirtualPod: Sendable {
             sumWaiting()
         }
         returnOvertaken(before: end, now: now)
-        lastEnd = end
-        return at == 0 ? job.startedAt.map { end - $0 } : nil
+        return at == 0 ? service(job, end) : nil
     }
 
-    /// The job that runs now began when the one before it ended, if nothing unseen lies between.
+    private func service(_ job: Job, _ end: Double) -> Service? {
+        job.startedAt.map { Service(seconds: end - $0, wasIdle: job.foundIdle) }
+    }
+
+    /// The oldest prompt was seen to end: that is when the next one's service began.
     private mutating func setStart(after end: Double) {
-        lastEnd = end
-        if unseen.isEmpty, !queue.isEmpty {
-            queue[0].startedAt = max(end, queue[0].readyAt)
-        } else if !unseen.isEmpty {
+        if !unseen.isEmpty {
             unseen[0].startedAt = max(end, unseen[0].readyAt)
+        } else if !queue.isEmpty {
+            queue[0].startedAt = max(end, queue[0].readyAt)
         }
     }
 

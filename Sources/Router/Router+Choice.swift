@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import PrefixIndex
+
+/// The choice for one request: its frame, its numbers, the search.
+extension Router {
+    /// A candidate, and all that the search that found it was given.
+    struct Choice {
+        var candidate: Candidate
+        var facts: RequestFacts
+        var dials: Dials
+        var settings: CostSettings
+        var draw: UInt64
+    }
+
+    enum Verdict {
+        case chosen(Choice)
+        case refused(Refusal)
+    }
+
+    /// Makes the frame the request's own: its candidates, and what they hold of its prompt.
+    /// - Returns: why there are no candidates.
+    mutating func prepare(_ request: InferenceRequest) -> Refusal? {
+        let pool = pool(for: request)
+        if let model = request.model, pool.modelIsUnknown, options.refusesUnknownModels { return .unknownModel(model) }
+        enter(pool, subset: request.subset)
+        guard !frame.decodes.isEmpty else { return .noEndpoint(reason: emptyReason(pool, request)) }
+        lookUp(request.prefix)
+        return nil
+    }
+
+    /// The cheapest candidate now.
+    ///
+    /// `ahead` is set for requests of the central queue: seconds of prompts before this one in the order of service,
+    /// which the pods that are not free yet will take first.
+    mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, ahead: Double?) -> Verdict {
+        if let refusal = prepare(request) { return .refused(refusal) }
+        if ahead == nil { refresh() }
+        let limit = pool(for: request).priceLimit
+        let facts = facts(of: request, priceLimit: limit, arrivedAt: arrivedAt)
+        var settings = currentSettings
+        // Later arrivals wait in the queue, where order settles who waits for whom.
+        if ahead != nil { settings.externality = 0 }
+        setAhead((ahead ?? 0) / Double(max(frame.prefills.count + frame.decodes.count, 1)))
+        let dials = dials(of: request)
+        let draw = draws.draw()
+        let chosen = search.best(for: facts, in: frame, dials: dials, settings: settings, draw: draw)
+        guard let chosen else {
+            record(request, facts, dials: dials, settings: settings, draw: draw, chosen: nil)
+            return .refused(.noEndpoint(reason: "no candidate within the price limit"))
+        }
+        return .chosen(Choice(candidate: chosen, facts: facts, dials: dials, settings: settings, draw: draw))
+    }
+
+    /// Work of the queue that each pod in play is taken to get before the request; free pods get none.
+    private mutating func setAhead(_ seconds: Double) {
+        let limit = openBelow
+        for index in frame.prefills {
+            frame.states[index].ahead = frame.states[index].backlog <= limit ? 0 : seconds
+        }
+        for index in frame.decodes {
+            frame.states[index].ahead = frame.states[index].backlog <= limit ? 0 : seconds
+        }
+    }
+
+    func dials(of request: InferenceRequest) -> Dials {
+        options.classes[options.classIndex(of: request.priority)].dials
+    }
+
+    /// Settings, with what was learned in place of defaults.
+    var currentSettings: CostSettings {
+        var settings = options.settings
+        settings.reuse = reuse.share
+        return settings
+    }
+
+    func facts(of request: InferenceRequest, priceLimit: Dollars?, arrivedAt: Instant) -> RequestFacts {
+        RequestFacts(
+            id: request.id,
+            model: request.model,
+            promptTokens: request.promptTokens,
+            outputTokens: request.outputTokens,
+            streams: request.streams,
+            priority: request.priority,
+            serviceLevel: options.serviceLevel(of: request),
+            waited: now - arrivedAt,
+            priceLimit: priceLimit,
+            externalID: request.externalID.isEmpty ? nil : request.externalID
+        )
+    }
+
+    /// Sets the frame's candidates. The gateway's subset restricts destinations, not prefill pods.
+    mutating func enter(_ pool: CandidatePool, subset: [String]?) {
+        frame.prefills = pool.prefills.isEmpty ? pool.sparePrefills : pool.prefills
+        guard let subset, !options.ignoresSubset else {
+            frame.decodes = pool.decodes.isEmpty ? pool.spareDecodes : pool.decodes
+            return
+        }
+        let filter = SubsetFilter(subset)
+        frame.decodes = pool.decodes.filter { filter.allows(fleet.endpoints[$0].endpoint) }
+        if frame.decodes.isEmpty {
+            frame.decodes = pool.spareDecodes.filter { filter.allows(fleet.endpoints[$0].endpoint) }
+        }
+    }
+
+    private func emptyReason(_ pool: CandidatePool, _ request: InferenceRequest) -> String {
+        if fleet.endpoints.isEmpty { return "the fleet is empty" }
+        if pool.decodes.isEmpty, pool.spareDecodes.isEmpty { return "no decode-capable endpoint is eligible" }
+        return request.subset == nil ? "no endpoint is eligible" : "the subset matches no eligible endpoint"
+    }
+
+    /// Asks the index who holds the prompt's start.
+    private mutating func lookUp(_ keys: PrefixKeys) {
+        for holding in holdings {
+            if let index = index(of: holding.endpoint) { frame.held[index] = 0 }
+        }
+        holdings.removeAll(keepingCapacity: true)
+        guard !keys.hashes.isEmpty else { return }
+        prefixes.holders(of: keys, into: &holdings)
+        for holding in holdings {
+            if let index = index(of: holding.endpoint) { frame.held[index] = max(holding.tokens, 0) }
+        }
+    }
+
+    /// Brings the states of the pods in play to now.
+    private mutating func refresh() {
+        // Every pod here may compute prompts; which ones will, later decisions say.
+        let pods = max(frame.prefills.count + frame.decodes.count, 1)
+        let rate = arrivals.perSecond(at: now.rawValue) / Double(pods)
+        for index in frame.prefills {
+            refresh(index)
+            frame.states[index].arrivalRate = rate
+        }
+        for index in frame.decodes {
+            refresh(index)
+            frame.states[index].arrivalRate = rate
+        }
+    }
+
+    mutating func refreshAll() {
+        for index in frame.states.indices { refresh(index) }
+    }
+
+    @inline(__always)
+    mutating func refresh(_ index: Int) {
+        ledgers[index].refresh(&frame.states[index], window: options.settings.guardWindow, now: now.rawValue)
+        // Its seconds are not to be trusted, its queue's length is.
+        if frame.states[index].calibration.isDegraded {
+            frame.states[index].backlog = Double(ledgers[index].prompts.count) * meanWork
+        }
+    }
+}

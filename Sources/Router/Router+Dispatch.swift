@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import PrefixIndex
+
+extension Router {
+    mutating func dispatch(_ request: InferenceRequest, _ choice: Choice, into actions: inout [RouterAction]) {
+        let chosen = choice.candidate
+        let terms = chosen.terms
+        let facts = choice.facts
+        record(
+            request,
+            facts,
+            dials: choice.dials,
+            settings: choice.settings,
+            draw: choice.draw,
+            chosen: chosen
+        )
+        let decision = Decision(
+            placement: chosen.placement,
+            pullFrom: chosen.pullFrom,
+            fallbacks: fallbacks(choice),
+            predictedTTFT: facts.waited + terms.ttft,
+            predictedTPOT: terms.tpot,
+            predictedDollars: terms.busy,
+            predictedCachedTokens: chosen.cachedTokens,
+            enginePriority: enginePriority(choice)
+        )
+        reuse.add(Double(chosen.cachedTokens), of: Double(max(request.promptTokens, 1)))
+        meanWork = meanWork == 0 ? terms.prefill.rawValue : meanWork + 0.05 * (terms.prefill.rawValue - meanWork)
+        counts.dispatched(chosen.placement)
+        enterLedger(request, choice)
+        // Learned now, not when the answer comes: the siblings of a new prefix arrive before that.
+        if !request.prefix.hashes.isEmpty {
+            prefixes.learn(request.prefix, at: chosen.placement.prefiller)
+            if chosen.placement.prefiller != chosen.placement.destination {
+                prefixes.learn(request.prefix, at: chosen.placement.destination)
+            }
+        }
+        actions.append(.dispatch(request.id, decision))
+    }
+
+    /// Arrival plus eight times the prompt's work, in milliseconds: engines serve the lowest first, so short prompts
+    /// overtake, and long ones age (policy, section 5: any factor from 4 to 64 does).
+    private func enginePriority(_ choice: Choice) -> Int? {
+        guard options.queue.setsEnginePriority else { return nil }
+        let arrival = (now - choice.facts.waited).rawValue
+        let key = (arrival + 8 * choice.candidate.terms.prefill.rawValue) * 1000
+        return Int(min(max(key, 0), 1e15))
+    }
+
+    /// Next best destinations that work with the same prefiller, or without one.
+    private mutating func fallbacks(_ choice: Choice) -> [EndpointID] {
+        guard options.fallbacks > 0 else { return [] }
+        let placement = choice.candidate.placement
+        let ranked = search.ranked(
+            for: choice.facts,
+            in: frame,
+            dials: choice.dials,
+            settings: choice.settings,
+            draw: choice.draw
+        )
+        var result: [EndpointID] = []
+        for candidate in ranked where candidate.ineligible == nil && result.count < options.fallbacks {
+            let destination = candidate.placement.destination
+            guard destination != placement.destination, !result.contains(destination) else { continue }
+            if case .pair(let prefill, _) = placement {
+                guard case .pair(prefill, _) = candidate.placement else { continue }
+            }
+            result.append(destination)
+        }
+        return result
+    }
+
+    mutating func record(
+        _ request: InferenceRequest,
+        _ facts: RequestFacts,
+        dials: Dials,
+        settings: CostSettings,
+        draw: UInt64,
+        chosen: Candidate?
+    ) {
+        guard options.recordedShare > 0, records.count < Self.maximumRecords,
+            Double(mixed(facts.id.rawValue) >> 11) * 0x1p-53 < options.recordedShare
+        else { return }
+        let pool = pool(for: request)
+        let prefills = Set(frame.prefills)
+        let decodes = Set(frame.decodes)
+        let pods = fleet.endpoints.enumerated().map { index, status in
+            let isUsed = prefills.contains(index) || decodes.contains(index)
+            return PodView(
+                name: status.endpoint.name,
+                accelerator: status.endpoint.accelerator,
+                held: frame.held[index],
+                mayPrefill: prefills.contains(index),
+                mayDecode: decodes.contains(index),
+                ineligible: isUsed ? nil : pool.reasons[index] ?? .notInSubset,
+                state: frame.states[index]
+            )
+        }
+        let input = DecisionInput(
+            now: now,
+            draw: draw,
+            request: facts,
+            dials: dials,
+            settings: settings,
+            layouts: frame.links.layouts,
+            connectors: options.connectors,
+            pods: pods
+        )
+        records.append(DecisionRecord(input: input, chosen: chosen))
+    }
+}

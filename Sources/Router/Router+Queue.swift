@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+
+/// Late binding: requests wait here, not in the pods' queues, until a pod is about to be free.
+extension Router {
+    /// Sequences that an engine runs at once (vLLM's default): a longer batch would wait in the engine.
+    static let maximumSequences = 256.0
+
+    func bindsLate(_ request: InferenceRequest) -> Bool {
+        options.binding == .late && monitor.isTrusted
+            && !(request.pool.map { options.earlyPools.contains($0) } ?? false)
+    }
+
+    /// Puts a request into the queue. - Returns: false when there is no room.
+    mutating func enqueue(_ request: InferenceRequest) -> Bool {
+        guard queue.hasRoom(for: request) else { return false }
+        let level = options.serviceLevel(of: request)
+        let least = leastService(of: request)
+        queue.add(
+            WaitingRequest(
+                request: request,
+                arrivedAt: now,
+                base: least.prefill,
+                tail: least.tail,
+                due: level.ttft.map { now + $0 },
+                holdUntil: now + options.queue.maximumHold
+            )
+        )
+        meanWork = meanWork == 0 ? least.prefill : meanWork + 0.05 * (least.prefill - meanWork)
+        return true
+    }
+
+    /// Service on the pod that is fastest for it. The frame must hold the request's candidates.
+    private mutating func leastService(of request: InferenceRequest) -> (prefill: Double, tail: Double) {
+        let facts = facts(of: request, priceLimit: nil, arrivedAt: now)
+        let formula = CostFormula(request: facts, dials: dials(of: request), settings: options.settings, draw: 0)
+        var least = Double.infinity
+        var tail = 0.0
+        for index in frame.prefills.isEmpty ? frame.decodes : frame.prefills {
+            let state = frame.states[index]
+            let work = formula.prefill(state, cached: formula.usable(frame.held[index]))
+            if work < least {
+                least = work
+                tail = formula.overhead(state)
+            }
+        }
+        return least.isFinite ? (least, tail) : (0, 0)
+    }
+
+    /// Backlog below which a pod is given its next prompt (policy, section 3): a share of the mean prompt, at least two
+    /// control delays so that it does not stand idle, at most 150 ms.
+    var openBelow: Double {
+        let delay = max(2 * options.queue.controlDelay.rawValue, 0.015)
+        return min(max(options.queue.backlogShare * meanWork, delay), max(options.queue.maximumBacklog.rawValue, delay))
+    }
+
+    /// Places what can be placed now, in the order of service.
+    mutating func pump(into actions: inout [RouterAction]) {
+        guard !queue.isEmpty else { return }
+        refreshAll()
+        expire(into: &actions)
+        var rounds = queue.count + 1
+        while rounds > 0, !queue.isEmpty {
+            rounds -= 1
+            guard isAnyOpen else { break }
+            guard placeNext(into: &actions) else { break }
+        }
+        askForWake(into: &actions)
+    }
+
+    /// Refuses or places what may wait no longer, and refuses what waits in vain.
+    private mutating func expire(into actions: inout [RouterAction]) {
+        let nearest = leastBacklog
+        var index = 0
+        while index < queue.count {
+            let entry = queue.waiting[index]
+            let finish = nearest + entry.base + entry.tail
+            if entry.request.isSheddable, let due = entry.due, now + Seconds(finish) > due {
+                _ = queue.remove(at: index)
+                shed(entry.request, reason: "it can no longer meet its service level", into: &actions)
+            } else if entry.holdUntil <= now || !bindsLate(entry.request) {
+                _ = queue.remove(at: index)
+                if entry.request.isSheddable, entry.holdUntil <= now {
+                    shed(entry.request, reason: "it waited longer than a request may", into: &actions)
+                } else {
+                    placeOrRefuse(entry.request, arrivedAt: entry.arrivedAt, into: &actions)
+                }
+            } else {
+                index += 1
+            }
+        }
+    }
+
+    /// Of the first few in the order of service, dispatches the first whose best pod is open. The others are held: a pod
+    /// that is not free yet will finish them sooner. - Returns: whether one left the queue.
+    private mutating func placeNext(into actions: inout [RouterAction]) -> Bool {
+        queue.first(options.queue.lookahead, at: now, into: &order)
+        var ahead = 0.0
+        for place in order.indices {
+            let entry = queue.waiting[order[place]]
+            switch choose(entry.request, arrivedAt: entry.arrivedAt, ahead: ahead) {
+            case .refused(let refusal):
+                _ = queue.remove(at: order[place])
+                refuse(entry.request.id, refusal, into: &actions)
+                return true
+            case .chosen(let choice):
+                let misses = entry.due.map { now + choice.candidate.terms.ttft > $0 } ?? false
+                if entry.request.isSheddable, misses {
+                    _ = queue.remove(at: order[place])
+                    shed(entry.request, reason: "it can no longer meet its service level", into: &actions)
+                    return true
+                }
+                if let pod = index(of: choice.candidate.placement.prefiller), isOpen(pod),
+                    hasRoom(choice.candidate.placement.destination, for: entry.request)
+                {
+                    _ = queue.remove(at: order[place])
+                    dispatch(entry.request, choice, into: &actions)
+                    return true
+                }
+            }
+            ahead += entry.base
+        }
+        return false
+    }
+
+    func isOpen(_ pod: Int) -> Bool { frame.states[pod].backlog <= openBelow }
+
+    /// Whether a pod could begin to decode a request now: else it would wait in the engine's queue, out of our order.
+    private func hasRoom(_ destination: EndpointID, for request: InferenceRequest) -> Bool {
+        guard let pod = index(of: destination) else { return true }
+        let state = frame.states[pod]
+        return state.batch < Self.maximumSequences
+            && (state.batch < 1 || state.kvTokens + Double(request.promptTokens) <= state.capacityTokens)
+    }
+
+    private var isAnyOpen: Bool {
+        let limit = openBelow
+        return frame.states.contains { $0.backlog <= limit }
+    }
+
+    private var leastBacklog: Double { frame.states.reduce(.infinity) { min($0, $1.backlog) } }
+
+    func shedRetry() -> Seconds {
+        // When the queue has drained, if nothing else comes; whole seconds, as the header is.
+        Seconds(min(max((queue.work / Double(max(frame.states.count, 1))).rounded(.up), 1), 60))
+    }
+
+    mutating func shed(_ request: InferenceRequest, reason: String, into actions: inout [RouterAction]) {
+        refuse(request.id, .shed(reason: reason, retryAfter: shedRetry()), into: &actions)
+    }
+
+    /// The next moment at which a pod opens or a hold ends; soon, if some pod is open and requests are held all the same.
+    private mutating func askForWake(into actions: inout [RouterAction]) {
+        guard !queue.isEmpty else {
+            wakeAt = nil
+            return
+        }
+        let limit = openBelow
+        var next = Double.infinity
+        for state in frame.states {
+            next = min(next, state.backlog <= limit ? options.queue.controlDelay.rawValue : state.backlog - limit)
+        }
+        if !next.isFinite { next = 1 }
+        var at = now + Seconds(min(max(next, 1e-3), 1))
+        for entry in queue.waiting { at = min(at, entry.holdUntil) }
+        at = max(at, now + Seconds(1e-3))
+        if let asked = wakeAt, asked > now, asked <= at { return }
+        wakeAt = at
+        actions.append(.wake(at: at))
+    }
+}

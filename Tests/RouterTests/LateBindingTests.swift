@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import TestSupport
+import Testing
+
+@testable import Router
+
+struct LateBindingTests {
+    private static func options(
+        requests: Int = 256,
+        bytes: Int = 1 << 30,
+        hold: Double = 30,
+        earlyPools: Set<String> = []
+    ) -> RouterOptions {
+        RouterOptions(
+            binding: .late,
+            earlyPools: earlyPools,
+            queue: QueueSettings(
+                maximumRequests: requests,
+                maximumBytes: bytes,
+                maximumHold: Seconds(hold)
+            )
+        )
+    }
+
+    private static let onePod = Pods.snapshot([Pods.endpoint(1, .both)])
+
+    private static func dispatched(_ actions: [RouterAction]) -> [UInt64] {
+        actions.compactMap { if case .dispatch(let id, _) = $0 { id.rawValue } else { nil } }
+    }
+
+    @Test func aFreePodIsTakenAtOnce() {
+        var story = Story(Self.onePod, options: Self.options())
+        let actions1 = story.send(.arrived(Pods.request(1)))
+        #expect(Self.dispatched(actions1) == [1])
+    }
+
+    @Test func shortPromptsOvertakeLongOnesInTheQueue() {
+        var story = Story(Self.onePod, options: Self.options())
+        let actions2 = story.send(.arrived(Pods.request(1, prompt: 20_000)))
+        #expect(Self.dispatched(actions2) == [1])
+        let waits = story.send(.arrived(Pods.request(2, prompt: 20_000)), after: 0.05)
+        #expect(Self.dispatched(waits).isEmpty)
+        #expect(waits.contains { if case .wake = $0 { true } else { false } })
+        let actions3 = story.send(.arrived(Pods.request(3, prompt: 200)), after: 0.05)
+        #expect(Self.dispatched(actions3).isEmpty)
+        #expect(story.router.queue.count == 2)
+        // The first one's token: its pod is free.
+        let actions4 = story.send(.firstToken(RequestID(1)), after: 1)
+        #expect(Self.dispatched(actions4).first == 3)
+    }
+
+    @Test func aLongPromptIsNotStarved() {
+        var story = Story(Self.onePod, options: Self.options(hold: 1000))
+        _ = story.send(.arrived(Pods.request(1, prompt: 4000)))
+        _ = story.send(.arrived(Pods.request(2, prompt: 20_000)))
+        var served = false
+        for id in 3...200 as ClosedRange<UInt64> where !served {
+            _ = story.send(.arrived(Pods.request(id, prompt: 4000)))
+            let actions = story.send(.firstToken(RequestID(story.lastDispatched)), after: 0.25)
+            served = Self.dispatched(actions).contains(2)
+        }
+        #expect(served)
+    }
+
+    @Test func priorityComesBeforeOrder() {
+        var story = Story(Self.onePod, options: Self.options())
+        _ = story.send(.arrived(Pods.request(1, prompt: 10_000)))
+        _ = story.send(.arrived(Pods.request(2, prompt: 100)))
+        _ = story.send(.arrived(Pods.request(3, prompt: 10_000, priority: 5)))
+        let actions5 = story.send(.firstToken(RequestID(1)), after: 1)
+        #expect(Self.dispatched(actions5) == [3])
+    }
+
+    @Test func aRequestIsHeldForAPodThatFinishesItSooner() {
+        // A slow pod stands idle; the fast one is free in a moment.
+        let slow = Pods.endpoint(2, .both, Pods.slow)
+        var story = Story(Pods.snapshot([Pods.endpoint(1, .both), slow]), options: Self.options())
+        let first = story.send(.arrived(Pods.request(1, prompt: 4000)))
+        #expect(Self.dispatched(first) == [1])
+        let second = story.send(.arrived(Pods.request(2, prompt: 4000)), after: 0.05)
+        #expect(Self.dispatched(second).isEmpty)
+        let third = story.send(.firstToken(RequestID(1)), after: 0.2)
+        #expect(Self.dispatched(third) == [2])
+        for case .dispatch(_, let decision) in third {
+            #expect(decision.placement == .both(EndpointID(1)))
+        }
+    }
+
+    @Test func leavingTakesARequestOutOfTheQueue() {
+        var story = Story(Self.onePod, options: Self.options())
+        _ = story.send(.arrived(Pods.request(1, prompt: 20_000)))
+        _ = story.send(.arrived(Pods.request(2)))
+        #expect(story.router.queue.count == 1)
+        story.end(2, .cancelled)
+        #expect(story.router.queue.isEmpty && story.router.queue.bytes == 0)
+        let actions6 = story.send(.firstToken(RequestID(1)), after: 1)
+        #expect(Self.dispatched(actions6).isEmpty)
+    }
+
+    @Test func aFullQueueShedsOrBindsEarly() {
+        var story = Story(Self.onePod, options: Self.options(requests: 3))
+        _ = story.send(.arrived(Pods.request(1, prompt: 20_000)))
+        for id in 2...4 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
+        #expect(story.router.queue.count == 3)
+        guard case .shed(_, let retry) = story.refusal(Pods.request(5, priority: -1)) else {
+            Issue.record("expected 429")
+            return
+        }
+        #expect(retry >= Seconds(1))
+        let actions7 = story.send(.arrived(Pods.request(6)))
+        #expect(Self.dispatched(actions7) == [6])
+        #expect(story.router.counts.overflowed == 1)
+    }
+
+    @Test func theQueueIsBoundedByBytes() {
+        var story = Story(Self.onePod, options: Self.options(bytes: 1000))
+        _ = story.send(.arrived(Pods.request(1, prompt: 20_000)))
+        var big = Pods.request(2)
+        big.bodyBytes = 600
+        _ = story.send(.arrived(big))
+        big.id = RequestID(3)
+        let actions8 = story.send(.arrived(big))
+        #expect(Self.dispatched(actions8) == [3])
+    }
+
+    @Test func sheddableRequestsAreRefusedWhenTheyCannotMeetTheirBound() {
+        var story = Story(Self.onePod, options: Self.options())
+        _ = story.send(.arrived(Pods.request(1, prompt: 100_000)))
+        guard case .shed = story.refusal(Pods.request(2, priority: -1, level: ServiceLevel(ttft: Seconds(0.5)))) else {
+            Issue.record("expected 429")
+            return
+        }
+        // Others are never refused for their bound.
+        _ = story.send(.arrived(Pods.request(3, level: ServiceLevel(ttft: Seconds(0.5)))))
+        #expect(story.router.queue.count == 1)
+    }
+
+    @Test func everyHoldEnds() {
+        var story = Story(Self.onePod, options: Self.options(hold: 2))
+        _ = story.send(.arrived(Pods.request(1, prompt: 200_000)))
+        _ = story.send(.arrived(Pods.request(2, prompt: 3000)))
+        _ = story.send(.arrived(Pods.request(3, prompt: 3000, priority: -1)))
+        let actions = story.send(.tick, after: 2.01)
+        #expect(Self.dispatched(actions) == [2])
+        #expect(actions.contains { if case .refuse(RequestID(3), .shed) = $0 { true } else { false } })
+    }
+
+    @Test func wakesComeUntilTheQueueIsEmpty() {
+        var story = Story(Self.onePod, options: Self.options())
+        _ = story.send(.arrived(Pods.request(1, prompt: 20_000, streams: false)))
+        var actions = story.send(.arrived(Pods.request(2, prompt: 20_000, streams: false)))
+        var served: [UInt64] = []
+        var ticks = 0
+        while served.isEmpty, ticks < 1000 {
+            guard case .wake(let at)? = actions.last else {
+                Issue.record("nothing to wait for")
+                return
+            }
+            #expect(at.rawValue > story.now)
+            actions = story.send(.tick, after: at.rawValue - story.now)
+            served = Self.dispatched(actions)
+            ticks += 1
+        }
+        #expect(served == [2] && ticks < 20)
+    }
+
+    @Test func poolsMayBindEarly() {
+        var story = Story(Self.onePod, options: Self.options(earlyPools: ["default"]))
+        for id in 1...5 as ClosedRange<UInt64> {
+            var request = Pods.request(id, prompt: 20_000)
+            request.pool = "default"
+            let actions9 = story.send(.arrived(request))
+            #expect(Self.dispatched(actions9) == [id])
+        }
+    }
+
+    @Test func withoutFirstTokensBindingIsEarly() {
+        var story = Story(Self.onePod, options: Self.options())
+        for id in 1...60 as ClosedRange<UInt64> {
+            _ = story.send(.arrived(Pods.request(id)), after: 1)
+            story.end(id)
+        }
+        #expect(!story.router.monitor.isTrusted)
+        for id in 100...105 as ClosedRange<UInt64> {
+            let actions10 = story.send(.arrived(Pods.request(id, prompt: 20_000)))
+            #expect(Self.dispatched(actions10) == [id])
+        }
+    }
+
+    @Test func engineValuesRiseWithArrivalAndLength() {
+        var options = Self.options()
+        options.queue.setsEnginePriority = true
+        var story = Story(Pods.snapshot([Pods.endpoint(1, .both), Pods.endpoint(2, .both)]), options: options)
+        let short = story.decide(Pods.request(1, prompt: 100), after: 1)?.enginePriority ?? 0
+        let long = story.decide(Pods.request(2, prompt: 20_000))?.enginePriority ?? 0
+        #expect(short > 1000 && long > short)
+    }
+}
+
+extension Pods {
+    /// Ten times slower than the H100.
+    static let slow = profile(
+        base: 112,
+        perThousand: 484,
+        perMillionPairs: 9.56,
+        step: 109,
+        perSequence: 0.40,
+        perMillionKV: 275,
+        hourly: 15.96,
+        capacity: 480_000,
+        network: 140e9
+    )
+}
