@@ -79,8 +79,8 @@ extension CostFormula {
 
     /// All on `d`: prompt in chunks between its decodes, no transfer. The prompt's last chunk gives the first token.
     func local(_ p: PrefillPart, _ d: DecodePart, _ state: PodState) -> CostTerms {
-        let steps = chunks(of: p)
-        let stalled = max(p.prefill - steps * d.stepBefore, 0) * max(state.batch, 0)
+        // The decodes advance by a token with each chunk; all else of that time they stand still.
+        let stalled = max(p.prefill - p.steps * d.stepBefore, 0) * max(state.batch, 0)
         return terms(p, d, transfer: 0, firstStep: 0, stalled: stalled)
     }
 
@@ -88,25 +88,19 @@ extension CostFormula {
     /// the running decodes along.
     func localPart(pod: Int, _ state: PodState, held: Int, peer: Peer?) -> PrefillPart {
         var part = prefillPart(pod: pod, state, held: held, peer: peer)
-        let steps = chunks(of: part)
-        let carried =
-            state.batch > 0
-            ? state.profile.decode.step(batch: state.batch, kvTokens: state.kvTokens).rawValue
-                - state.profile.decode.base : 0
-        let extra =
-            state.calibration.prefillScale * (steps - 1) * state.profile.prefill.base
-            + state.calibration.decodeScale * steps * max(carried, 0)
-        part.prefill += extra
-        part.others = settings.externality * part.prefill * state.arrivalRate * (part.queueing + part.prefill / 2)
-        part.busy = part.prefill * state.profile.dollarsPerSecond
+        let chunked = state.profile.mixed.chunkedPrefill(
+            newTokens: prompt - Double(part.cachedTokens),
+            cachedTokens: Double(part.cachedTokens),
+            budget: settings.prefillChunk,
+            batch: state.batch,
+            kvTokens: state.kvTokens
+        )
+        part.steps = chunked.steps
+        part.prefill = state.calibration.prefillScale * chunked.duration.rawValue
+        setHarm(&part, at: state)
         part.margin = state.calibration.prefillMargin * (part.queueing + part.prefill)
         part.share = (part.share + share(of: draw, for: state.id, salt: 2)) / 2
         return part
-    }
-
-    @inline(__always)
-    private func chunks(of part: PrefillPart) -> Double {
-        max(((prompt - Double(part.cachedTokens)) / max(settings.prefillChunk, 1)).rounded(.up), 1)
     }
 
     /// True when the pod's decodes stay within the TPOT bound although it computes this prompt itself.

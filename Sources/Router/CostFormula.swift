@@ -9,6 +9,8 @@ struct PrefillPart {
     var pod = 0
     var queueing = 0.0
     var prefill = 0.0
+    /// Engine steps that it takes, where it shares them with decodes.
+    var steps = 1.0
     var pull = 0.0
     var overhead = 0.0
     /// Seconds that later prompts are pushed back.
@@ -91,7 +93,7 @@ struct CostFormula {
 
     /// What prompts and cached prefixes lose at the pod that computes this one.
     @inline(__always)
-    private func prefillHarm(_ part: inout PrefillPart, at state: PodState) {
+    func setHarm(_ part: inout PrefillPart, at state: PodState) {
         part.others = settings.externality * part.prefill * state.arrivalRate * (part.queueing + part.prefill / 2)
         part.busy = part.prefill * state.profile.dollarsPerSecond
         // New KV displaces old: tokens × P(they would have been hit) × what computing them again costs.
@@ -118,7 +120,7 @@ struct CostFormula {
         part.prefill = prefill(state, cached: part.cachedTokens)
         part.overhead = overhead(state)
         takePull(&part, state, peer)
-        prefillHarm(&part, at: state)
+        setHarm(&part, at: state)
         part.margin = state.calibration.prefillMargin * (part.queueing + part.prefill)
         part.share = share(of: draw, for: state.id, salt: 1)
         let least = part.queueing + part.prefill + part.pull + part.overhead + leastTransfer

@@ -102,10 +102,10 @@ struct CandidateCostTests {
         )
         let terms = local.terms
         #expect(terms.transfer == .zero && terms.firstStep == .zero)
-        // One chunk of 1000 tokens carries ten decodes: 1000 + 10 ms.
-        #expect(abs(terms.prefill.rawValue - 1.010) < 1e-12)
+        // One step of 1000 + 10 tokens at 1 ms each, and 1 ms for each of ten sequences.
+        #expect(abs(terms.prefill.rawValue - 1.020) < 1e-12)
         // Ten sequences stand still but for one of their 20 ms steps; then each of 50 steps takes 1 ms more.
-        let stalled = 10 * (1.010 - 0.020)
+        let stalled = 10 * (1.020 - 0.020)
         let slowed = 0.001 * 10 * 50.0
         #expect(abs(terms.othersDecode.rawValue - (stalled + slowed)) < 1e-9)
         #expect(abs(terms.others.rawValue - 0.1 * 0.15 * (stalled + slowed)) < 1e-9)
