@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import FlyingFox
+import FlyingSocks
+import Foundation
+import Synchronization
+
+/// One page of the admin server: made anew for each request, off the data plane.
+struct AdminPage: Sendable {
+    var path: String
+    var contentType: String
+    /// The HTTP status and the text.
+    var make: @Sendable () -> (status: Int, body: String)
+
+    static let text = "text/plain; charset=utf-8"
+    static let json = "application/json"
+    /// Prometheus text format 0.0.4.
+    static let metrics = "text/plain; version=0.0.4; charset=utf-8"
+
+    init(_ path: String, _ contentType: String = text, _ make: @escaping @Sendable () -> (status: Int, body: String)) {
+        self.path = path
+        self.contentType = contentType
+        self.make = make
+    }
+}
+
+/// HTTP/1.1 for people, probes and Prometheus, on the metrics port.
+final class AdminServer: Sendable {
+    /// Scrapers and probes come every few seconds; a slower answer is no answer.
+    private static let timeout: TimeInterval = 15
+
+    private let server: HTTPServer
+    private let task = Mutex<Task<Void, any Error>?>(nil)
+
+    /// - Throws: where `address` is no IP address.
+    init(address: String?, port: UInt16, pages: [AdminPage]) throws {
+        let place: any SocketAddress =
+            switch address {
+            case nil: .inet(port: port)
+            case let address? where address.contains(":"): try .inet6(ip6: address, port: port)
+            case let address?: try .inet(ip4: address, port: port)
+            }
+        server = HTTPServer(
+            address: place,
+            timeout: Self.timeout,
+            logger: .disabled,
+            handler: AdminHandler(pages: pages)
+        )
+    }
+
+    /// Begins to listen, and returns when it does.
+    ///
+    /// - Throws: where the port cannot be had.
+    func start() throws {
+        let outcome = Outcome()
+        let server = server
+        let running = Task {
+            do { try await server.run() } catch {
+                outcome.end(error)
+                throw error
+            }
+        }
+        task.withLock { $0 = running }
+        Task {
+            do {
+                try await server.waitUntilListening(timeout: Self.timeout)
+                outcome.end(nil)
+            } catch { outcome.end(error) }
+        }
+        if let error = outcome.wait() { throw error }
+    }
+
+    func stop() { task.withLock { $0?.cancel() } }
+
+    /// The first of: listening, failed.
+    private final class Outcome: Sendable {
+        private let semaphore = DispatchSemaphore(value: 0)
+        private let result = Mutex<(isSet: Bool, error: (any Error)?)>((false, nil))
+
+        func end(_ error: (any Error)?) {
+            let isFirst = result.withLock { result in
+                guard !result.isSet else { return false }
+                result = (true, error)
+                return true
+            }
+            if isFirst { semaphore.signal() }
+        }
+
+        func wait() -> (any Error)? {
+            semaphore.wait()
+            return result.withLock { $0.error }
+        }
+    }
+}
+
+/// Finds the page by its exact path.
+private struct AdminHandler: HTTPHandler {
+    var pages: [AdminPage]
+
+    func handleRequest(_ request: HTTPRequest) async throws -> HTTPResponse {
+        guard let page = pages.first(where: { $0.path == request.path }) else {
+            let known = pages.map(\.path).joined(separator: "\n") + "\n"
+            return Self.response(404, AdminPage.text, "no such page; there are:\n" + known)
+        }
+        guard request.method == .GET || request.method == .HEAD else {
+            return Self.response(405, AdminPage.text, "GET only\n")
+        }
+        let (status, body) = page.make()
+        return Self.response(status, page.contentType, request.method == .HEAD ? "" : body)
+    }
+
+    private static func response(_ status: Int, _ contentType: String, _ body: String) -> HTTPResponse {
+        HTTPResponse(
+            statusCode: HTTPStatusCode(status, phrase: ""),
+            headers: [.contentType: contentType],
+            body: Data(body.utf8)
+        )
+    }
+}

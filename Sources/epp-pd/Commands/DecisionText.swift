@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Router
+
+/// A logged decision as a table that a person can read.
+enum DecisionText {
+    static func text(of record: DecisionRecord, candidates limit: Int) -> String {
+        let input = record.input
+        let names = Dictionary(
+            input.pods.map { ($0.state.id, $0.name) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        let ranked = input.ranked()
+        let choice = record.chosen.map { placement($0, names) } ?? "none: no candidate was left"
+        var text = "request \(input.request.id.rawValue)  model \(input.request.model ?? "-")"
+        text += "  \(input.request.promptTokens) prompt tokens, \(input.request.outputTokens) expected"
+        text += "  → \(choice)\n"
+        text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names)
+        if ranked.count > limit { text += "\n  … and \(ranked.count - limit) more: --candidates shows them" }
+        let excluded = input.pods.filter { $0.ineligible != nil }
+        if !excluded.isEmpty {
+            let reasons = excluded.map { "\($0.name) (\($0.ineligible?.rawValue ?? ""))" }
+            text += "\n  left out: " + reasons.joined(separator: ", ")
+        }
+        return text + "\n"
+    }
+
+    private static func table(_ candidates: [Candidate], chosen: Candidate?, _ names: [EndpointID: String]) -> String {
+        var table = TextTable(
+            [("", .left), ("candidate", .left), ("cached", .right)]
+                + [
+                    "queue", "prefill", "pull", "transfer", "overhead", "admit", "step", "TTFT", "TPOT", "decode",
+                    "others", "P(miss)", "P(over)", "$time", "$others", "$busy", "$miss", "$over", "$evict", "$total",
+                ].map { ($0, .right) }
+        )
+        for candidate in candidates {
+            let isChosen = candidate.placement == chosen?.placement && candidate.pullFrom == chosen?.pullFrom
+            table.add([isChosen ? "*" : "", placement(candidate, names)] + cells(candidate))
+        }
+        return table.rendered(indent: 2)
+    }
+
+    private static func cells(_ candidate: Candidate) -> [String] {
+        let terms = candidate.terms
+        let seconds = [
+            terms.queueing, terms.prefill, terms.pull, terms.transfer, terms.overhead, terms.admission,
+            terms.firstStep, terms.ttft, terms.tpot, terms.decode, terms.othersPrefill + terms.othersDecode,
+        ]
+        let dollars = [
+            terms.time, terms.others, terms.busy, terms.miss, terms.overflow, terms.eviction, terms.total,
+        ]
+        return [String(candidate.cachedTokens)] + seconds.map { Numbers.milliseconds($0.rawValue) }
+            + [Numbers.fixed(terms.missProbability, 2), Numbers.fixed(terms.overflowProbability, 2)]
+            + dollars.map { Numbers.dollarsPerThousand($0.rawValue) }
+    }
+
+    static func placement(_ candidate: Candidate, _ names: [EndpointID: String]) -> String {
+        func name(_ id: EndpointID) -> String { names[id] ?? "endpoint \(id.rawValue)" }
+        let base =
+            switch candidate.placement {
+            case .pair(let prefill, let decode): "\(name(prefill)) → \(name(decode))"
+            case .local(let id): "\(name(id)) (local prefill)"
+            case .both(let id): "\(name(id)) (both)"
+            }
+        let pull = candidate.pullFrom.map { " pulling from \(name($0))" } ?? ""
+        let reason = candidate.ineligible.map { " [\($0.rawValue)]" } ?? ""
+        return base + pull + reason
+    }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Gateway
+import Router
+import Transport
+
+/// The loops, and the gRPC servers that run on them: external processing with health, and health alone in cleartext.
+final class DataPlane: Sendable {
+    /// Names under which gateways and probes ask for our health.
+    private static let healthNames = ["", "envoy.service.ext_proc.v3.ExternalProcessor", "liveness", "readiness"]
+
+    let loops: [EventLoop]
+    let processing: GRPCServer
+    let health: GRPCServer
+    private let healthServices: LoopHealth
+
+    /// - Throws: `SystemError` where the kernel gives no thread or descriptor.
+    init(_ options: ServeOptions, host: RouterHost, exchange: ExchangeOptions, counters: ExchangeCounters) throws {
+        loops = try EventLoop.start(count: options.loops ?? Self.defaultLoops)
+        let services = LoopHealth()
+        healthServices = services
+        var http2 = HTTP2Limits()
+        http2.maxMessageBytes = options.grpcMaxRecvMsgSize
+        let offersHealth = options.healthChecking
+        processing = GRPCServer(
+            ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2),
+            loops: loops
+        ) { loop in
+            let picker = host.picker(on: loop)
+            let service = ExtProcService(
+                picker: picker,
+                options: exchange,
+                observer: counters,
+                makeRequestID: { picker.nextRequestID() }
+            )
+            guard offersHealth else { return service }
+            return ServiceList([service, services.make(on: loop, Self.healthNames)])
+        }
+        health = GRPCServer(
+            ServerOptions(address: options.bindAddress, port: options.grpcHealthPort),
+            loops: [loops[0]]
+        ) { loop in services.make(on: loop, Self.healthNames) }
+    }
+
+    /// One loop carries thousands of requests per second; Envoy itself needs the other cores.
+    private static var defaultLoops: Int { min(max(Processors.online / 2, 1), 4) }
+
+    /// - Returns: the ports that were bound.
+    func start() throws -> (processing: UInt16, health: UInt16) {
+        (try processing.start(), try health.start())
+    }
+
+    func setReady(_ isReady: Bool) { healthServices.set(isReady, Self.healthNames) }
+
+    /// Stops taking requests and lets the open ones end.
+    ///
+    /// Health checks of clients come every few seconds: for that long new connections are still served, even when no
+    /// request is open.
+    func drain(timeout: Seconds, done: @escaping @Sendable () -> Void) {
+        let grace = min(timeout, Self.noticeTime)
+        processing.drain(grace: .seconds(grace.rawValue), timeout: .seconds(timeout.rawValue), done: done)
+    }
+
+    /// How long clients are given to notice that we leave.
+    private static let noticeTime = Seconds(5)
+
+    func stop() {
+        processing.close()
+        health.close()
+        for loop in loops { loop.stop() }
+    }
+}

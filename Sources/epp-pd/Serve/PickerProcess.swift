@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import ArgumentParser
+import Configuration
+import CostModel
+import Dispatch
+import Fleet
+import Foundation
+import Gateway
+import Logging
+import Router
+import Transport
+
+/// The composition root of `serve`: makes the parts, connects them, and ends them in order.
+final class PickerProcess: Sendable {
+    private let options: ServeOptions
+    private let log: Logger
+    private let host: RouterHost
+    private let fleet: FleetService
+    private let dataPlane: DataPlane
+    private let decisionLog: DecisionLog?
+    private let readiness: Readiness
+    private let admin: AdminServer
+
+    /// Reads all configuration and makes the parts; nothing runs yet.
+    init(_ options: ServeOptions) throws {
+        self.options = options
+        log = ServeLog.make(verbosity: options.verbosity)
+        let catalog = try Self.catalog(options)
+        let endpoints = try Self.endpoints(options)
+        let clock = ModelClock(scale: options.timeScale)
+        let readiness = Readiness()
+        self.readiness = readiness
+        decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
+        let observer = RequestObserver(decisionLog: decisionLog)
+        let host = RouterHost(router: Self.router(options, catalog), clock: clock, observer: observer)
+        self.host = host
+        fleet = FleetService(
+            fleet: endpoints,
+            options: Self.fleetOptions(options),
+            clock: clock,
+            log: log,
+            resolve: { catalog.endpoint($0, id: $1) },
+            handlers: FleetService.Handlers(snapshot: { host.fleetChanged($0) })
+        )
+        dataPlane = try DataPlane(
+            options,
+            host: host,
+            exchange: Self.exchangeOptions(options),
+            counters: ExchangeCounters(log: log)
+        )
+        admin = try AdminServer(
+            address: options.bindAddress,
+            port: options.metricsPort,
+            pages: Self.pages(readiness)
+        )
+    }
+
+    private static func pages(_ readiness: Readiness) -> [AdminPage] {
+        [
+            AdminPage("/healthz") { (200, "ok\n") },
+            AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readiness.current.rawValue + "\n") },
+        ]
+    }
+
+    /// Serves until the process is told to end; returns when it has drained.
+    func run() throws {
+        let ended = DispatchSemaphore(value: 0)
+        let signals = Signals()
+        signals.on([SIGTERM, SIGINT]) { [self] in drain { ended.signal() } }
+        try fleet.start()
+        try admin.start()
+        let ports = try dataPlane.start()
+        readiness.enter(.ready)
+        dataPlane.setReady(readiness.isReady)
+        log.info(
+            "serving",
+            metadata: [
+                "grpc-port": "\(ports.processing)", "grpc-health-port": "\(ports.health)",
+                "tls": "\(options.secureServing)", "time-scale": "\(options.timeScale)",
+            ]
+        )
+        ended.wait()
+        fleet.stop()
+        dataPlane.stop()
+        admin.stop()
+        decisionLog?.flush()
+        log.info("ended")
+    }
+
+    private func drain(_ done: @escaping @Sendable () -> Void) {
+        guard readiness.current != .draining else { return }
+        readiness.enter(.draining)
+        dataPlane.setReady(false)
+        log.info("draining", metadata: ["timeout": "\(options.drainTimeout.value.rawValue)s"])
+        dataPlane.drain(timeout: options.drainTimeout.value, done: done)
+    }
+}
+
+// MARK: - Configuration
+
+extension PickerProcess {
+    private static func catalog(_ options: ServeOptions) throws -> ProfileCatalog {
+        guard let folder = ProfileFolder.find(flag: options.profiles) else {
+            Console.error("no profiles found: name their folder with --profiles or EPP_PD_PROFILES")
+            throw ExitCode(2)
+        }
+        do {
+            return try ProfileLoader.load(folder: folder)
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
+    private static func endpoints(_ options: ServeOptions) throws -> [EndpointDescription] {
+        do {
+            return try FleetFile.read(path: options.fleet)
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
+    private static func router(_ options: ServeOptions, _ catalog: ProfileCatalog) -> Router {
+        Router(
+            options: RouterOptions(
+                binding: options.binding,
+                mode: options.mode,
+                connectors: catalog.connectors,
+                refusesUnknownModels: !options.passUnknownModels,
+                ignoresSubset: options.disableEndpointSubsetFilter,
+                recordedShare: options.decisionLog == nil ? 0 : options.decisionLogSample,
+                fallbacks: options.destinations - 1
+            ),
+            prefixes: PrefixKnowledge(bytes: options.prefixIndexMib << 20),
+            seed: options.seed ?? .random(in: .min ... .max)
+        )
+    }
+
+    private static func fleetOptions(_ options: ServeOptions) -> FleetService.Options {
+        FleetService.Options(
+            machine: FleetMachine.Settings(
+                refreshInterval: options.refreshMetricsInterval.value,
+                staleness: options.metricsStalenessThreshold.value
+            ),
+            file: options.fleet
+        )
+    }
+
+    private static func exchangeOptions(_ options: ServeOptions) -> ExchangeOptions {
+        var exchange = ExchangeOptions()
+        exchange.headerNames.destination = options.destinationHeader.lowercased()
+        exchange.headerNames.prefiller = options.prefillerHeader.lowercased()
+        exchange.bodyLimit = options.maxBodyBytes
+        exchange.streamEnd = options.streamEnd.value
+        exchange.destinationLimit = options.destinations
+        exchange.ignoresSubset = options.disableEndpointSubsetFilter
+        return exchange
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Fleet
+import Gateway
+import Router
+import Synchronization
+import Transport
+
+/// The one Router of the process and its shell: gives it events from every thread in turn, and does what it answers.
+///
+/// The lock is held for one event. What a decision costs is what a request waits here: a few microseconds.
+final class RouterHost: Sendable {
+    private struct State {
+        var router: Router
+        var flights: [RequestID: Flight] = [:]
+        /// What each endpoint is called on the wire; those that left stay until no flight needs them.
+        var endpoints: [EndpointID: Endpoint] = [:]
+        var wakeAt: Instant?
+        /// Reused from event to event.
+        var actions: [RouterAction] = []
+    }
+
+    /// What must be done once the lock is free.
+    private struct Effects {
+        var verdicts: [(request: RequestID, verdict: Verdict)] = []
+        var wakeAt: Instant?
+    }
+
+    let clock: ModelClock
+    private let state: Mutex<State>
+    private let pickers = Mutex<[LoopPicker?]>([])
+    private let observer: any ServeObserver
+
+    init(router: Router, clock: ModelClock, observer: any ServeObserver) {
+        self.clock = clock
+        self.observer = observer
+        state = Mutex(State(router: router))
+    }
+
+    /// Makes the picker of a loop. Called on that loop's thread, once.
+    func picker(on loop: EventLoop) -> LoopPicker {
+        let picker = LoopPicker(host: self, loop: loop)
+        pickers.withLock { pickers in
+            while pickers.count <= loop.index { pickers.append(nil) }
+            pickers[loop.index] = picker
+        }
+        return picker
+    }
+
+    // MARK: - From the exchanges
+
+    func arrived(_ parsed: ParsedRequest, on picker: LoopPicker) {
+        let now = clock.now
+        let effects = state.withLock { state in
+            let request = RequestFeatures.request(from: parsed, lengths: state.router)
+            state.flights[request.id] = Flight(request, at: now)
+            observer.arrived(request)
+            return handle(.arrived(request), &state, now)
+        }
+        perform(effects, on: picker)
+    }
+
+    func firstToken(_ id: RequestID, on picker: LoopPicker) {
+        let now = clock.now
+        let effects = state.withLock { state in
+            if let flight = state.flights[id], flight.firstTokenAt == nil {
+                state.flights[id]?.firstTokenAt = now
+                observer.firstToken(flight, at: now)
+            }
+            return handle(.firstToken(id), &state, now)
+        }
+        perform(effects, on: picker)
+    }
+
+    func ended(_ id: RequestID, _ outcome: Outcome, on picker: LoopPicker) {
+        let now = clock.now
+        let effects = state.withLock { state in
+            if let flight = state.flights.removeValue(forKey: id) { observer.ended(flight, outcome, at: now) }
+            return handle(.ended(id, outcome), &state, now)
+        }
+        perform(effects, on: picker)
+    }
+
+    // MARK: - From the control plane
+
+    func fleetChanged(_ snapshot: FleetSnapshot) {
+        let now = clock.now
+        let effects = state.withLock { state in
+            state.endpoints = Dictionary(
+                snapshot.endpoints.map { ($0.endpoint.id, $0.endpoint) },
+                uniquingKeysWith: { first, _ in first }
+            )
+            return handle(.fleetChanged(snapshot), &state, now)
+        }
+        perform(effects, on: nil)
+    }
+
+    func observed(_ event: RouterEvent) {
+        let now = clock.now
+        perform(state.withLock { handle(event, &$0, now) }, on: nil)
+    }
+
+    /// Reads the Router under its lock: for metrics and debug pages.
+    func inspect<Result: Sendable>(_ body: (borrowing Router) -> Result) -> Result {
+        state.withLock { body($0.router) }
+    }
+
+    // MARK: - Actions
+
+    private func handle(_ event: RouterEvent, _ state: inout State, _ now: Instant) -> Effects {
+        state.actions.removeAll(keepingCapacity: true)
+        state.router.handle(event, at: now, into: &state.actions)
+        var effects = Effects()
+        for action in state.actions {
+            switch action {
+            case .dispatch(let id, let decision):
+                effects.verdicts.append((id, dispatch(id, decision, &state, now)))
+            case .refuse(let id, let refusal):
+                if let flight = state.flights.removeValue(forKey: id) { observer.refused(flight, refusal, at: now) }
+                effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
+            case .wake(let at):
+                // One timer is enough: each tick asks for the next.
+                if let armed = state.wakeAt, armed > now, armed <= at { continue }
+                state.wakeAt = at
+                effects.wakeAt = at
+            }
+        }
+        return effects
+    }
+
+    private func dispatch(
+        _ id: RequestID,
+        _ decision: Decision,
+        _ state: inout State,
+        _ now: Instant
+    ) -> Verdict {
+        let destinations = ([decision.placement.destination] + decision.fallbacks)
+            .compactMap { state.endpoints[$0]?.hostPort }
+        guard !destinations.isEmpty else {
+            // The fleet changed between the choice and this line: impossible while both are under one lock.
+            assertionFailure("a decision named an endpoint that the snapshot does not hold")
+            return .answer(RefusalAnswer.answer(to: .noEndpoint(reason: "the chosen endpoint left")))
+        }
+        state.flights[id]?.decision = decision
+        state.flights[id]?.dispatchedAt = now
+        if let flight = state.flights[id] {
+            observer.dispatched(flight, decision, records: state.router.takeRecords(), endpoints: state.endpoints)
+        }
+        var prefiller: String?
+        if case .pair(let prefill, _) = decision.placement { prefiller = state.endpoints[prefill]?.hostPort }
+        return .route(
+            Route(
+                destinations: destinations,
+                prefiller: prefiller,
+                kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort }
+            )
+        )
+    }
+
+    private func perform(_ effects: Effects, on current: LoopPicker?) {
+        for (request, verdict) in effects.verdicts {
+            let loop = RequestNumbers.loop(of: request)
+            if let current, current.loopIndex == loop {
+                current.deliver(verdict, to: request, from: current)
+                continue
+            }
+            let owner = pickers.withLock { $0.indices.contains(loop) ? $0[loop] : nil }
+            owner?.deliver(verdict, to: request, from: current)
+        }
+        if let at = effects.wakeAt { wake(at: at) }
+    }
+
+    private func wake(at: Instant) {
+        let wall = clock.wall(max(at - clock.now, .zero))
+        pickers.withLock { $0.first ?? nil }?.schedule(after: wall) { [self] in observed(.tick) }
+    }
+}

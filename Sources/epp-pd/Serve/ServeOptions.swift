@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import ArgumentParser
+import CostModel
+import Gateway
+import Router
+
+/// The flags of `serve`. Those of the reference picker keep its names and defaults, except where a comment says why not.
+struct ServeOptions: ParsableArguments {
+    @Option(help: "Endpoints, in a YAML or JSON file (docs/fleet-file.md). Reloaded when it changes.")
+    var fleet: String
+    @Option(help: "Folder of profiles. Default: the ones that come with epp-pd.")
+    var profiles: String?
+
+    // MARK: Listening
+
+    @Option(help: "Port of the external processing service.")
+    var grpcPort: UInt16 = 9002
+    @Option(help: "Port of the gRPC health service, always cleartext.")
+    var grpcHealthPort: UInt16 = 9003
+    @Option(help: "Port of /metrics, /healthz, /readyz and /debug.")
+    var metricsPort: UInt16 = 9090
+    @Option(help: "Address to listen on. Default: every address.")
+    var bindAddress: String?
+    @Option(help: "TLS on the grpc-port.")
+    var secureServing = true
+    @Option(help: "Folder that holds tls.crt and tls.key. Default: a self-signed certificate is made at start.")
+    var certPath: String?
+    @Option(help: "Load the certificate again when its files change.")
+    var enableCertReload = false
+    @Option(help: "Lowest TLS version: 1.2 or 1.3.")
+    var tlsMinVersion: TLSMinimum = .v1_2
+    /// The reference picker's default is false. Gateways of today point their health check at the grpc-port.
+    @Option(help: "Health service on the grpc-port too.")
+    var healthChecking = true
+    @Option(help: "Largest gRPC message taken, in bytes.")
+    var grpcMaxRecvMsgSize = 4 << 20
+    @Option(help: "Data-plane threads. Default: one for each two cores, at least 1, at most 4.")
+    var loops: Int?
+    @Option(help: "After SIGTERM: how long open requests may go on.")
+    var drainTimeout = DurationArgument("30s")
+
+    // MARK: Knowledge
+
+    @Option(help: "Fastest interval of scraping an endpoint; idle ones are scraped less often.")
+    var refreshMetricsInterval = DurationArgument("50ms")
+    @Option(help: "Metrics older than this count as unknown.")
+    var metricsStalenessThreshold = DurationArgument("2s")
+    @Option(help: "Most memory of the prefix index, in MiB.")
+    var prefixIndexMib = 1024
+
+    // MARK: Requests
+
+    @Option(help: "Take no notice of the gateway's subset hint.")
+    var disableEndpointSubsetFilter = false
+    @Option(help: "Largest request body, in bytes. Larger ones are answered 413.")
+    var maxBodyBytes = 20 << 20
+    @Option(help: "Route requests for models that no pod serves, instead of answering 404.")
+    var passUnknownModels = false
+    @Option(help: "Destinations to name in a request, best first. More than 1 only for gateways that take a list.")
+    var destinations = 1
+    @Option(help: "What the end of a stream means where Envoy sends no response bodies: response-end or early.")
+    var streamEnd = StreamEndArgument.responseEnd
+    @Option(help: "What weighs more: latency, balanced or cost.")
+    var mode = Mode.latency
+    @Option(help: "Binds a request to its pods early (on arrival) or late (in the order of the central queue).")
+    var binding = Binding.early
+    @Option(help: "Seed of the draws that break ties. Default: a random one, which the log names.")
+    var seed: UInt64?
+
+    // MARK: Header names
+
+    @Option(help: "Header and metadata key of the destination.")
+    var destinationHeader = HeaderNames().destination
+    @Option(help: "Header of the prefill pod.")
+    var prefillerHeader = HeaderNames().prefiller
+
+    // MARK: What it tells
+
+    @Option(help: "Write decisions as JSON lines to this file; - is standard output.")
+    var decisionLog: String?
+    @Option(help: "Share of decisions that are written, 0 to 1.")
+    var decisionLogSample = 1.0
+    @Option(name: .customShort("v"), help: "Verbosity: 0 warnings, 2 information, 4 debug, 5 trace.")
+    var verbosity = 2
+    @Option(help: "Model time runs so many times faster than wall time: for tests and demos with mock servers.")
+    var timeScale = 1.0
+
+    func validate() throws {
+        guard timeScale.isFinite, timeScale > 0, timeScale <= 1000 else {
+            throw ValidationError("--time-scale must be above 0 and at most 1000")
+        }
+        guard decisionLogSample.isFinite, (0...1).contains(decisionLogSample) else {
+            throw ValidationError("--decision-log-sample must be from 0 to 1")
+        }
+        guard (1...16).contains(destinations) else { throw ValidationError("--destinations must be from 1 to 16") }
+        guard loops.map({ (1...RequestNumbers.maxLoops).contains($0) }) ?? true else {
+            throw ValidationError("--loops must be from 1 to \(RequestNumbers.maxLoops)")
+        }
+        guard (64...1 << 30).contains(maxBodyBytes) else {
+            throw ValidationError("--max-body-bytes must be from 64 to \(1 << 30)")
+        }
+        guard (1 << 16...1 << 30).contains(grpcMaxRecvMsgSize) else {
+            throw ValidationError("--grpc-max-recv-msg-size must be from \(1 << 16) to \(1 << 30)")
+        }
+        guard (1...1 << 20).contains(prefixIndexMib) else {
+            throw ValidationError("--prefix-index-mib must be from 1 to \(1 << 20)")
+        }
+        guard refreshMetricsInterval.value.rawValue >= 0.001 else {
+            throw ValidationError("--refresh-metrics-interval must be 1ms or longer")
+        }
+        guard metricsStalenessThreshold.value > refreshMetricsInterval.value else {
+            throw ValidationError("--metrics-staleness-threshold must be longer than --refresh-metrics-interval")
+        }
+    }
+}
+
+enum TLSMinimum: String, ExpressibleByArgument, CaseIterable {
+    case v1_2 = "1.2"
+    case v1_3 = "1.3"
+
+    /// Go's name for it is accepted too.
+    init?(argument: String) {
+        let plain = argument.replacing("VersionTLS1", with: "1.")
+        self.init(rawValue: plain)
+    }
+}
+
+enum StreamEndArgument: String, ExpressibleByArgument, CaseIterable {
+    case responseEnd = "response-end"
+    case early
+
+    var value: ExchangeOptions.StreamEnd { self == .early ? .isEarly : .isResponseEnd }
+}
+
+extension Mode: ExpressibleByArgument {}
+extension Binding: ExpressibleByArgument {}
