@@ -42,7 +42,10 @@ final class PickerProcess: Sendable {
             clock: clock,
             log: log,
             resolve: { catalog.endpoint($0, id: $1) },
-            handlers: FleetService.Handlers(snapshot: { host.fleetChanged($0) })
+            handlers: FleetService.Handlers(
+                snapshot: { host.fleetChanged($0) },
+                events: { host.fleetEvents($0) }
+            )
         )
         dataPlane = try DataPlane(
             options,

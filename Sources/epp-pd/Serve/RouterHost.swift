@@ -30,6 +30,7 @@ final class RouterHost: Sendable {
 
     let clock: ModelClock
     private let state: Mutex<State>
+    private let phases = Mutex(PhaseHistory())
     private let pickers = Mutex<[LoopPicker?]>([])
     private let observer: any ServeObserver
 
@@ -95,6 +96,20 @@ final class RouterHost: Sendable {
             return handle(.fleetChanged(snapshot), &state, now)
         }
         perform(effects, on: nil)
+    }
+
+    /// What scrapes said between snapshots.
+    func fleetEvents(_ events: [FleetMachine.Event]) {
+        for event in events {
+            switch event {
+            case .observed(let id, let observation, _):
+                if let growth = phases.withLock({ $0.growth(id, observation) }) {
+                    observed(.phasesObserved(id, growth))
+                }
+            case .restarted(let id), .left(let id):
+                phases.withLock { $0.forget(id) }
+            }
+        }
     }
 
     func observed(_ event: RouterEvent) {
