@@ -94,7 +94,9 @@ enum Eligibility {
             return Servers(flags: statuses.indices.map { named[$0] || untold[$0] }, isKnown: true)
         }
         let open = statuses.map { $0.endpoint.servedModels == nil || !$0.modelListIsFresh }
-        return Servers(flags: statuses.indices.map { named[$0] || open[$0] }, isKnown: open.contains(true))
+        // A model that prefill pods alone serve is known, though nobody can decode it now.
+        let isKnown = open.contains(true) || named.contains(true)
+        return Servers(flags: statuses.indices.map { named[$0] || open[$0] }, isKnown: isKnown)
     }
 }
 

@@ -53,7 +53,8 @@ def test_a_header_given_twice_is_overwritten(gateway):
 
 
 def test_other_headers_pass_untouched(gateway):
-    given = {"x-mine": "a, b", "authorization": "Bearer s", "x-request-id": "r-1", "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}
+    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    given = {"x-mine": "a, b", "authorization": "Bearer s", "traceparent": trace, "x-llm-d-slo-ttft-ms": "900"}
     assert send(gateway, "post", given) == 200
     for name, value in given.items():
         assert gateway.upstream.last().header(name) == value

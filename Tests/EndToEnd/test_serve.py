@@ -95,7 +95,7 @@ def test_fleet_file_is_read_again(tmp_path):
     [
         ("endpoints: [{name: x}]", "endpoints[0]"),
         ("endpoints: [{role: both, accelerator: h100, model: m, address: 10.0.0.1, port: 99999}]", "port"),
-        ("endpoints: {", "fleet.yaml:1"),
+        ("endpoints: {", "fleet.yaml:2:1"),
     ],
 )
 def test_wrong_fleet_file_exits_2(tmp_path, fleet, says):
