@@ -12,6 +12,7 @@ struct MockPod: Sendable {
     let role: Role
     let address: String
     let port: UInt16
+    let hostPort: String
     /// Names under which the API serves the model; the first one is what metrics are labelled with.
     let models: [String]
     let profile: PodProfile
@@ -34,40 +35,24 @@ struct MockPod: Sendable {
         maximumLength: Int,
         seed: UInt64
     ) {
-        let resolution = catalog.resolve(
-            ProfileQuery(
-                accelerator: description.accelerator,
-                model: description.model,
-                tensorParallel: description.tensorParallel,
-                dtype: description.dtype,
-                engine: description.engine,
-                kvDtype: description.kvDtype,
-                pricePerHour: description.pricePerHour,
-                networkGbps: description.networkGbps
-            )
-        )
-        name = description.name
-        role = description.role
-        address = description.address
-        port = description.port
-        models = description.servedModels ?? [description.model]
-        profile = resolution.profile
-        kv = KVLayout(
-            model: catalog.modelIdentity(description.model),
-            dtype: description.kvDtype,
-            blockSize: description.blockSize,
-            connector: nil,
-            tensorParallel: description.tensorParallel
-        )
+        let endpoint = catalog.endpoint(description, id: EndpointID(0))
+        name = endpoint.name
+        role = endpoint.role
+        address = endpoint.address
+        port = endpoint.port
+        hostPort = endpoint.hostPort
+        models = endpoint.servedModels ?? [description.model]
+        profile = endpoint.profile
+        kv = endpoint.kv
         self.skew = skew
         metricsPath = description.metrics.path
         self.metricsDelay = metricsDelay
-        self.maximumLength = min(maximumLength, resolution.profile.kvCapacityTokens)
+        self.maximumLength = min(maximumLength, endpoint.profile.kvCapacityTokens)
         let configuration = ModelServerConfiguration(
-            profile: resolution.profile,
-            batching: description.role == .prefill
+            profile: endpoint.profile,
+            batching: endpoint.role == .prefill
                 ? .wholePrompt : .chunked(tokenBudget: ModelServerConfiguration.defaultTokenBudget),
-            blockSize: description.blockSize ?? Self.defaultBlockSize,
+            blockSize: endpoint.kv.blockSize ?? Self.defaultBlockSize,
             slowness: skew,
             prefillNoise: jitter,
             decodeNoise: jitter
@@ -78,7 +63,6 @@ struct MockPod: Sendable {
     /// vLLM's default on CUDA.
     static let defaultBlockSize = 16
 
-    var hostPort: String { address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)" }
     var blockSize: Int { kv.blockSize ?? Self.defaultBlockSize }
 }
 
