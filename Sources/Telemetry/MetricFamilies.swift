@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// Every metric that epp-pd publishes. docs/metrics.md is held to this list by a test.
+package enum MetricFamilies {
+    /// Labels of everything that is known per group of like pods.
+    package static let groupLabels = ["pool", "role", "accelerator"]
+
+    // Requests.
+    static let requests = MetricFamily(
+        "epp_pd_requests_total",
+        .counter,
+        "Requests that ended, by model and outcome. Models that no pod serves are counted as other.",
+        labels: ["model", "outcome"]
+    )
+    static let refusals = MetricFamily(
+        "epp_pd_refusals_total",
+        .counter,
+        "Requests that the picker refused, by reason.",
+        labels: ["reason"]
+    )
+    static let immediateAnswers = MetricFamily(
+        "epp_pd_immediate_answers_total",
+        .counter,
+        "HTTP answers of the picker's own, by status: malformed requests included.",
+        labels: ["status"]
+    )
+    static let placements = MetricFamily(
+        "epp_pd_placements_total",
+        .counter,
+        "Requests sent to pods: as a pair, with local prefill on a decode pod, or to a pod of both roles.",
+        labels: ["kind"]
+    )
+    static let requestsInFlight = MetricFamily(
+        "epp_pd_requests_in_flight",
+        .gauge,
+        "Requests that arrived and have not ended."
+    )
+    static let tokensInFlight = MetricFamily(
+        "epp_pd_tokens_in_flight",
+        .gauge,
+        "Prompt tokens of the requests that were sent to pods and have not ended."
+    )
+    static let requestsWaiting = MetricFamily(
+        "epp_pd_requests_waiting",
+        .gauge,
+        "Requests that wait in the picker for a pod."
+    )
+    static let decisionDuration = MetricFamily(
+        "epp_pd_decision_duration_seconds",
+        .histogram,
+        "Wall time of one decision, from the request to the choice."
+    )
+    static let requestDuration = MetricFamily(
+        "epp_pd_request_duration_seconds",
+        .histogram,
+        "Time from arrival to the end of the answer, by the group of the pod that answered.",
+        labels: groupLabels
+    )
+
+    // Predicted and observed.
+    static let ttftObserved = MetricFamily(
+        "epp_pd_ttft_seconds",
+        .histogram,
+        "Time from arrival to the first token of streamed answers, by the group of the pod that computed the prompt.",
+        labels: groupLabels
+    )
+    static let ttftPredicted = MetricFamily(
+        "epp_pd_predicted_ttft_seconds",
+        .histogram,
+        "Predicted time to first token of the requests sent, by the group of the pod that computes the prompt.",
+        labels: groupLabels
+    )
+    static let ttftRatio = MetricFamily(
+        "epp_pd_ttft_observed_to_predicted_ratio",
+        .histogram,
+        "Observed time to first token divided by the predicted one.",
+        labels: groupLabels
+    )
+    static let tpotObserved = MetricFamily(
+        "epp_pd_tpot_seconds",
+        .histogram,
+        "Time per output token after the first of streamed answers, by the group of the pod that decoded.",
+        labels: groupLabels
+    )
+    static let tpotPredicted = MetricFamily(
+        "epp_pd_predicted_tpot_seconds",
+        .histogram,
+        "Predicted time per output token of the requests sent, by the group of the pod that decodes.",
+        labels: groupLabels
+    )
+    static let tpotRatio = MetricFamily(
+        "epp_pd_tpot_observed_to_predicted_ratio",
+        .histogram,
+        "Observed time per output token divided by the predicted one.",
+        labels: groupLabels
+    )
+    static let serviceLevels = MetricFamily(
+        "epp_pd_service_levels_total",
+        .counter,
+        "Requests with a bound on their time to first token or per output token, by whether it was met.",
+        labels: ["bound", "result"]
+    )
+    static let predictedDollars = MetricFamily(
+        "epp_pd_predicted_dollars_total",
+        .counter,
+        "Predicted dollars of accelerators kept busy by the requests sent, by the group of the pod that answers.",
+        labels: groupLabels
+    )
+
+    // Tokens.
+    static let promptTokens = MetricFamily(
+        "epp_pd_prompt_tokens_total",
+        .counter,
+        "Prompt tokens that answers reported.",
+        labels: ["model"]
+    )
+    static let cachedTokens = MetricFamily(
+        "epp_pd_cached_tokens_total",
+        .counter,
+        "Prompt tokens that answers reported as found in the prefix cache.",
+        labels: ["model"]
+    )
+    static let outputTokens = MetricFamily(
+        "epp_pd_output_tokens_total",
+        .counter,
+        "Output tokens that answers reported.",
+        labels: ["model"]
+    )
+    static let predictedCachedTokens = MetricFamily(
+        "epp_pd_predicted_cached_tokens_total",
+        .counter,
+        "Prompt tokens of the requests sent that were expected in the prefix cache."
+    )
+    static let prefixHits = MetricFamily(
+        "epp_pd_prefix_lookups_total",
+        .counter,
+        "Requests sent, by whether some of their prompt was expected in the prefix cache of the chosen pod.",
+        labels: ["result"]
+    )
+
+    // Groups of pods, as scraped.
+    static let endpoints = MetricFamily(
+        "epp_pd_pool_endpoints",
+        .gauge,
+        "Endpoints that discovery names.",
+        labels: groupLabels
+    )
+    static let endpointsAvailable = MetricFamily(
+        "epp_pd_pool_endpoints_available",
+        .gauge,
+        "Endpoints that are candidates.",
+        labels: groupLabels
+    )
+    static let endpointsUnknown = MetricFamily(
+        "epp_pd_pool_endpoints_load_unknown",
+        .gauge,
+        "Endpoints whose load is unknown: never scraped, or the last good scrape is stale.",
+        labels: groupLabels
+    )
+    static let poolWaiting = MetricFamily(
+        "epp_pd_pool_queued_requests",
+        .gauge,
+        "Requests in the engines' queues, as scraped. Combine replicas by max.",
+        labels: groupLabels
+    )
+    static let poolRunning = MetricFamily(
+        "epp_pd_pool_running_requests",
+        .gauge,
+        "Requests in the engines' batches, as scraped. Combine replicas by max.",
+        labels: groupLabels
+    )
+    static let poolKVUse = MetricFamily(
+        "epp_pd_pool_kv_use_ratio",
+        .gauge,
+        "Mean share of KV blocks used by running requests, as scraped. Combine replicas by max.",
+        labels: groupLabels
+    )
+    static let poolRequests = MetricFamily(
+        "epp_pd_pool_requests_in_flight",
+        .gauge,
+        "Requests of this picker that were sent to the group and have not ended. Combine replicas by sum.",
+        labels: groupLabels
+    )
+    static let poolTokens = MetricFamily(
+        "epp_pd_pool_prefill_tokens_in_flight",
+        .gauge,
+        "Prompt tokens of this picker sent to the group whose first token was not seen yet. Combine replicas by sum.",
+        labels: groupLabels
+    )
+
+    // Knowledge.
+    static let scrapes = MetricFamily("epp_pd_scrapes_total", .counter, "Metrics pages of endpoints that were read.")
+    static let scrapeErrors = MetricFamily(
+        "epp_pd_scrape_errors_total",
+        .counter,
+        "Metrics pages of endpoints that could not be read, by reason.",
+        labels: ["reason"]
+    )
+    static let modelLists = MetricFamily(
+        "epp_pd_model_list_reads_total",
+        .counter,
+        "Readings of the endpoints' model lists.",
+        labels: ["result"]
+    )
+    static let snapshots = MetricFamily(
+        "epp_pd_fleet_snapshots_total",
+        .counter,
+        "Changes of the fleet's state that were handed to decisions."
+    )
+    static let reloads = MetricFamily(
+        "epp_pd_fleet_reloads_total",
+        .counter,
+        "Readings of a changed fleet file.",
+        labels: ["result"]
+    )
+    static let fileIsBad = MetricFamily(
+        "epp_pd_fleet_file_has_errors",
+        .gauge,
+        "1 while the fleet file as it is now has errors and the last good one is in use."
+    )
+    static let profiles = MetricFamily(
+        "epp_pd_endpoint_profiles",
+        .gauge,
+        "Endpoints by where the coefficients of their profile come from.",
+        labels: ["source"]
+    )
+    static let indexBytes = MetricFamily(
+        "epp_pd_prefix_index_bytes",
+        .gauge,
+        "Memory of the prefix index."
+    )
+    static let indexBlocks = MetricFamily(
+        "epp_pd_prefix_index_blocks",
+        .gauge,
+        "Blocks that the prefix index knows, counted once for each holder."
+    )
+
+    // The gateway and the process.
+    static let servedElsewhere = MetricFamily(
+        "epp_pd_served_elsewhere_total",
+        .counter,
+        "Requests that Envoy served elsewhere than picked."
+    )
+    static let protocolViolations = MetricFamily(
+        "epp_pd_protocol_violations_total",
+        .counter,
+        "External processing calls that broke the protocol."
+    )
+    static let decisionLogDropped = MetricFamily(
+        "epp_pd_decision_log_dropped_total",
+        .counter,
+        "Decisions that the decision log could not take."
+    )
+    static let processorTime = MetricFamily(
+        "epp_pd_process_cpu_seconds_total",
+        .counter,
+        "Processor time of the process, user and system."
+    )
+    static let residentMemory = MetricFamily(
+        "epp_pd_process_resident_memory_bytes",
+        .gauge,
+        "Resident memory of the process."
+    )
+    static let ready = MetricFamily("epp_pd_ready", .gauge, "1 while the picker takes requests.")
+    static let buildInfo = MetricFamily(
+        "epp_pd_build_info",
+        .gauge,
+        "The version, as a label; the value is 1.",
+        labels: ["version"]
+    )
+
+    /// In the order of the page.
+    package static let all: [MetricFamily] = [
+        requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
+        decisionDuration, requestDuration, ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
+        tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
+        prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,
+        poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,
+        servedElsewhere, protocolViolations, decisionLogDropped, processorTime, residentMemory, ready, buildInfo,
+    ]
+}

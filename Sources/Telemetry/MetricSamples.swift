@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// What other rooms count by themselves; read when the page is made.
+package struct MetricSamples: Sendable, Hashable {
+    package struct Reason: Sendable, Hashable {
+        package var name: String
+        package var count: Int
+
+        package init(_ name: String, _ count: Int) {
+            self.name = name
+            self.count = count
+        }
+    }
+
+    package var requestsWaiting = 0
+    package var scrapes = 0
+    package var scrapeErrors: [Reason] = []
+    package var modelLists = 0
+    package var modelListFailures = 0
+    package var snapshots = 0
+    package var reloads = 0
+    package var failedReloads = 0
+    package var fileIsBad = false
+    package var indexBytes = 0
+    package var indexBlocks = 0
+    /// By HTTP status.
+    package var immediateAnswers: [Reason] = []
+    package var servedElsewhere = 0
+    package var protocolViolations = 0
+    package var decisionLogDropped = 0
+    package var processorSeconds = 0.0
+    package var residentBytes = 0
+    package var isReady = false
+    package var version = ""
+
+    package init() {}
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Router
+import Telemetry
+
+/// A small fleet and some requests on it, for the tests of this room.
+enum Scene {
+    static func endpoint(_ id: UInt32, _ role: Role, _ accelerator: String, models: [String] = ["m"]) -> Endpoint {
+        let catalog = ProfileCatalog(documents: [])
+        let resolution = catalog.resolve(ProfileQuery(accelerator: accelerator, model: "m", tensorParallel: 1))
+        return Endpoint(
+            id: EndpointID(id),
+            name: "pod-\(id)",
+            address: "10.0.0.\(id)",
+            port: 8000,
+            role: role,
+            pool: "default",
+            accelerator: accelerator,
+            engine: "vllm",
+            servedModels: models,
+            kv: KVLayout(model: "m", dtype: "bfloat16", blockSize: 16, connector: nil, tensorParallel: 1),
+            profile: resolution.profile,
+            canPullKV: false,
+            labels: [:]
+        )
+    }
+
+    static func load(_ waiting: Int, _ running: Int, _ kvUse: Double) -> EndpointLoad {
+        EndpointLoad(observedAt: Instant(1), waiting: waiting, running: running, kvUse: kvUse)
+    }
+
+    static let snapshot = FleetSnapshot(
+        version: 1,
+        endpoints: [
+            EndpointStatus(endpoint: endpoint(0, .prefill, "h100-sxm"), load: load(2, 1, 0.25)),
+            EndpointStatus(endpoint: endpoint(1, .decode, "h200-sxm"), load: load(0, 8, 0.5)),
+            EndpointStatus(endpoint: endpoint(2, .decode, "h200-sxm"), load: load(1, 4, 0.25)),
+            EndpointStatus(endpoint: endpoint(3, .both, "l40s"), unavailable: .unreachable),
+        ],
+        modelListsAreFresh: true
+    )
+
+    static func request(
+        _ id: UInt64,
+        model: String? = "m",
+        tokens: Int = 1000,
+        streams: Bool = true,
+        level: ServiceLevel = ServiceLevel()
+    ) -> InferenceRequest {
+        InferenceRequest(
+            id: RequestID(id),
+            model: model,
+            promptTokens: tokens,
+            outputTokens: 100,
+            streams: streams,
+            serviceLevel: level
+        )
+    }
+
+    static func decision(_ placement: Placement, ttft: Double = 0.5, tpot: Double = 0.02, cached: Int = 0) -> Decision {
+        Decision(
+            placement: placement,
+            predictedTTFT: Seconds(ttft),
+            predictedTPOT: Seconds(tpot),
+            predictedDollars: Dollars(0.001),
+            predictedCachedTokens: cached
+        )
+    }
+
+    static let pair = Placement.pair(prefill: EndpointID(0), decode: EndpointID(1))
+
+    /// A picker that has seen one of everything.
+    static func busyMetrics() -> Metrics {
+        let metrics = Metrics()
+        metrics.fleetChanged(snapshot)
+        metrics.arrived(request(1, level: ServiceLevel(ttft: Seconds(1), tpot: Seconds(0.01))), at: Instant(10))
+        metrics.decided(Seconds(20e-6))
+        metrics.dispatched(RequestID(1), decision(pair, cached: 256))
+        metrics.firstToken(RequestID(1), at: Instant(10.6))
+        let usage = Outcome(kind: .completed, status: 200, promptTokens: 1010, cachedTokens: 256, outputTokens: 101)
+        metrics.ended(RequestID(1), usage, at: Instant(12.6))
+        metrics.arrived(request(2, model: "a client's \"invention\""), at: Instant(11))
+        metrics.dispatched(RequestID(2), decision(.both(EndpointID(3))))
+        metrics.ended(RequestID(2), Outcome(kind: .unreachable, status: 503), at: Instant(11.1))
+        metrics.arrived(request(3), at: Instant(12))
+        metrics.refused(RequestID(3), .unknownModel("m"))
+        metrics.arrived(request(4, tokens: 500), at: Instant(13))
+        metrics.dispatched(RequestID(4), decision(.local(EndpointID(2))))
+        return metrics
+    }
+
+    static func samples() -> MetricSamples {
+        var samples = MetricSamples()
+        samples.scrapes = 100
+        samples.scrapeErrors = [.init("refused", 3), .init("timeout", 0)]
+        samples.modelLists = 4
+        samples.snapshots = 50
+        samples.failedReloads = 1
+        samples.fileIsBad = true
+        samples.immediateAnswers = [.init("400", 1), .init("404", 1)]
+        samples.indexBytes = 4096
+        samples.indexBlocks = 12
+        samples.processorSeconds = 1.25
+        samples.residentBytes = 50_000_000
+        samples.isReady = true
+        samples.version = "0.1.0"
+        return samples
+    }
+}
