@@ -59,8 +59,9 @@ package struct PhaseCalibrator: Sendable, Hashable, Codable {
         guard predicted.isFinite, observed.isFinite, predicted > 0, observed > 0, count > 0 else { return nil }
         let corrected = scale * predicted
         let isOutlier = abs(log(observed / corrected)) > PhaseCalibrator.outlierLogRatio
-        if count == 1 {
-            let reference = appliedScale * predicted
+        // What is not yet corrected says nothing of how far the corrected scatters.
+        if count == 1, isReady {
+            let reference = scale * predicted
             let covered = observed <= reference * (1 + margin)
             let step = PhaseCalibrator.marginGain * (PhaseCalibrator.quantile - (covered ? 1 : 0))
             margin = clamped(margin + step, to: PhaseCalibrator.marginRange)
@@ -78,5 +79,28 @@ package struct PhaseCalibrator: Sendable, Hashable, Codable {
 
     private func clamped(_ value: Double, to range: ClosedRange<Double>) -> Double {
         min(max(value, range.lowerBound), range.upperBound)
+    }
+}
+
+extension PhaseCalibrator {
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        scale = try container.decode(Double.self, forKey: .scale)
+        margin = try container.decode(Double.self, forKey: .margin)
+        samples = max(try container.decode(Int.self, forKey: .samples), 0)
+        outliers = max(try container.decode(Int.self, forKey: .outliers), 0)
+        recentError = try container.decode(Double.self, forKey: .recentError)
+        guard PhaseCalibrator.scaleRange.contains(scale), PhaseCalibrator.marginRange.contains(margin) else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .scale,
+                in: container,
+                debugDescription:
+                    "a scale within \(PhaseCalibrator.scaleRange) and a margin within \(PhaseCalibrator.marginRange)"
+            )
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case scale, margin, samples, outliers, recentError
     }
 }

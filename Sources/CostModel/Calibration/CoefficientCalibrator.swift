@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// Recursive least squares over the terms of a prediction: learns which of them a profile has wrong, where a scale can
+/// only say that the whole is. One for each (accelerator, model) and phase, shared by its pods.
+///
+///     x = terms of the profile,  ŷ = θ·x,  e = clip(y − ŷ, ± half of ŷ)
+///     v = x'Sx + (0.05 ŷ)²;  k = Sx/v;  θ += k·e;  S ← (S − k x'S)/λ
+///
+/// θ starts at 1. The covariance S starts as "all are off together, by 40 %; each by itself, by 10 %", so the first
+/// observations move the common factor, and only contrast between observations parts the terms: collinear ones keep the
+/// profile's ratio. Terms that no observation excites do not drift, because S is capped.
+package struct CoefficientCalibrator: Sendable, Hashable, Codable {
+    /// θ: by what each term of the profile is to be multiplied.
+    package private(set) var factors = PredictionTerms(base: 1, tokens: 1, pairs: 1, kv: 1)
+    /// S, by rows.
+    private var covariance: [Double]
+    package private(set) var samples = 0
+    /// Rolling mean absolute relative errors over about 200 observations: of this, and of a scale alone.
+    package private(set) var error = 0.0
+    package private(set) var scaleError = 0.0
+    /// The competitor: what `PhaseCalibrator` would say of the same observations.
+    private var scale = PhaseCalibrator()
+    /// Follows a drift of the whole on top of the factors.
+    private var residual = PhaseCalibrator()
+
+    /// Forgets half after 69 observations.
+    static let forgetting = 0.99
+    static let commonDeviation = 0.4
+    static let ownDeviation = 0.1
+    static let noise = 0.05
+    static let greatestVariance = 0.2
+    static let factorRange = 0.2...5.0
+    static let errorGain = 1.0 / 200
+    package static let leastSamples = 60
+    /// Published where its rolling error is below this share of the scale's: more freedom must earn its keep.
+    static let advantage = 0.9
+
+    package init() {
+        let n = PredictionTerms.count
+        covariance = (0..<n * n).map { index in
+            let own = index / n == index % n ? Self.ownDeviation * Self.ownDeviation : 0
+            return Self.commonDeviation * Self.commonDeviation + own
+        }
+    }
+
+    /// True where the factors predict better than a scale does.
+    package var isPublished: Bool { samples >= Self.leastSamples && error < Self.advantage * scaleError }
+
+    /// Corrected seconds, by the factors where these are better, else by a scale.
+    package func predict(_ terms: PredictionTerms) -> Double {
+        isPublished ? byFactors(terms) : scale.appliedScale * terms.sum
+    }
+
+    private func byFactors(_ terms: PredictionTerms) -> Double { residual.appliedScale * factors.dot(terms) }
+
+    /// Learns from one observation of `observed` seconds; `terms` are the profile's, uncorrected.
+    package mutating func observe(terms: PredictionTerms, observed y: Double) {
+        let plain = terms.sum
+        guard plain.isFinite, plain > 0, y.isFinite, y > 0 else { return }
+        let gain = max(Self.errorGain, 1 / Double(samples + 1))
+        error += gain * (min(abs(byFactors(terms) / y - 1), 2) - error)
+        scaleError += gain * (min(abs(scale.appliedScale * plain / y - 1), 2) - scaleError)
+
+        let target = y / residual.appliedScale
+        let predicted = factors.dot(terms)
+        scale.observe(predicted: plain, observed: y)
+        residual.observe(predicted: predicted, observed: y)
+        samples = min(samples + 1, 1 << 40)
+
+        let n = PredictionTerms.count
+        var sx = PredictionTerms(base: 0, tokens: 0, pairs: 0, kv: 0)
+        for i in 0..<n { for j in 0..<n { sx[i] += covariance[i * n + j] * terms[j] } }
+        let sigma = Self.noise * predicted
+        let variance = sx.dot(terms) + sigma * sigma
+        guard variance.isFinite, variance > 0 else { return }
+        let e = min(max(target - predicted, -0.5 * predicted), 0.5 * predicted)
+        for i in 0..<n {
+            let moved = factors[i] + sx[i] / variance * e
+            factors[i] = min(max(moved, Self.factorRange.lowerBound), Self.factorRange.upperBound)
+        }
+        var greatest = 0.0
+        for i in 0..<n {
+            for j in 0..<n {
+                covariance[i * n + j] = (covariance[i * n + j] - sx[i] / variance * sx[j]) / Self.forgetting
+            }
+            greatest = max(greatest, covariance[i * n + i])
+        }
+        guard greatest > Self.greatestVariance else { return }
+        for index in covariance.indices { covariance[index] *= Self.greatestVariance / greatest }
+    }
+}
+
+extension CoefficientCalibrator {
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        self.init()
+        let n = PredictionTerms.count
+        let stored = try container.decode([Double].self, forKey: .covariance)
+        let factors = try container.decode(PredictionTerms.self, forKey: .factors)
+        guard stored.count == n * n, stored.allSatisfy(\.isFinite),
+            (0..<n).allSatisfy({ Self.factorRange.contains(factors[$0]) })
+        else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .covariance,
+                in: container,
+                debugDescription: "a covariance of \(n) × \(n) and factors within \(Self.factorRange)"
+            )
+        }
+        covariance = stored
+        self.factors = factors
+        samples = max(try container.decode(Int.self, forKey: .samples), 0)
+        error = try container.decode(Double.self, forKey: .error)
+        scaleError = try container.decode(Double.self, forKey: .scaleError)
+        scale = try container.decode(PhaseCalibrator.self, forKey: .scale)
+        residual = try container.decode(PhaseCalibrator.self, forKey: .residual)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case factors, covariance, samples, error, scaleError, scale, residual
+    }
+}
