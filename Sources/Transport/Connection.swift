@@ -16,6 +16,7 @@ final class Connection: EventSource, PendingFlush {
     /// Where the shard keeps this connection.
     var slot = 0
     let session: HTTP2Session
+    private let tls: TLSStream?
     private unowned let shard: ServerShard
     private let openedAt: MonotonicTime
     private var lastActivity: MonotonicTime
@@ -29,8 +30,10 @@ final class Connection: EventSource, PendingFlush {
 
     private enum Shutdown { case none, announced, refusing }
 
-    init(descriptor: Int32, shard: ServerShard) throws(HTTP2Error) {
+    /// - Throws: `HTTP2Error` or `TLSError`, where there is no memory.
+    init(descriptor: Int32, shard: ServerShard) throws {
         self.shard = shard
+        tls = try shard.certificates.map { try TLSStream($0.current) }
         openedAt = shard.loop.now
         lastActivity = shard.loop.now
         session = try HTTP2Session(service: shard.service, limits: shard.options.http2, counters: shard.http2Counters)
@@ -63,14 +66,37 @@ final class Connection: EventSource, PendingFlush {
         }
         shard.counters.bytesReceived.add(UInt64(count))
         lastActivity = shard.loop.now
+        let bytes = unsafe UnsafeRawBufferPointer(rebasing: shard.loop.readBuffer[..<count])
         do throws(HTTP2Error) {
-            try unsafe session.receive(UnsafeRawBufferPointer(rebasing: shard.loop.readBuffer[..<count]))
-            hasReceived = true
+            if let tls { try unsafe decrypt(bytes, tls) } else { try unsafe receive(bytes) }
         } catch {
             return close(.failed)
         }
         // The last stream of a drained session may have ended without a word of ours.
         if shutdown != .none || session.openCalls == 0, session.isFinished { markForFlush() }
+    }
+
+    private func receive(_ bytes: UnsafeRawBufferPointer) throws(HTTP2Error) {
+        try unsafe session.receive(bytes)
+        hasReceived = true
+    }
+
+    private func decrypt(_ bytes: UnsafeRawBufferPointer, _ tls: TLSStream) throws(HTTP2Error) {
+        let wasHandshaking = tls.state == .handshaking
+        try unsafe tls.receive(bytes, buffer: shard.loop.plaintextBuffer) { (plaintext) throws(HTTP2Error) in
+            try unsafe receive(plaintext)
+        }
+        switch tls.state {
+        case .handshaking: break
+        case .established: if wasHandshaking { markForFlush() }
+        case .ended: return close(.ended)
+        case .failed:
+            shard.counters.handshakesFailed.add(wasHandshaking ? 1 : 0)
+            // The alert that says why.
+            _ = send()
+            return close(.failed)
+        }
+        if !tls.outgoing.isEmpty { markForFlush() }
     }
 
     // MARK: Writing
@@ -86,10 +112,7 @@ final class Connection: EventSource, PendingFlush {
         guard !isClosed else { return }
         for _ in 0..<Self.roundsPerTurn {
             let isMore: Bool
-            do throws(HTTP2Error) { isMore = try session.fillOutput(upTo: Self.outputLimit) } catch {
-                return close(.failed)
-            }
-            guard unsafe !session.outputBytes.isEmpty else { return settle() }
+            do throws(HTTP2Error) { isMore = try fill() } catch { return close(.failed) }
             switch send() {
             case .all where isMore: continue
             case .all: return settle()
@@ -100,11 +123,23 @@ final class Connection: EventSource, PendingFlush {
         markForFlush()
     }
 
+    /// Makes frames, and of them ciphertext where TLS is spoken. Says whether it stopped at the limit.
+    private func fill() throws(HTTP2Error) -> Bool {
+        guard let tls else { return try session.fillOutput(upTo: Self.outputLimit) }
+        guard tls.state == .established else { return false }
+        guard tls.outgoing.count < Self.outputLimit else { return true }
+        let isMore = try session.fillOutput(upTo: Self.outputLimit)
+        unsafe tls.send(session.outputBytes)
+        session.outputSent(unsafe session.outputBytes.count)
+        return isMore
+    }
+
     private enum Sent { case all, blocked, failed }
 
     private func send() -> Sent {
+        if tls?.state == .failed, tls?.outgoing.isEmpty != false { return .failed }
         while true {
-            let bytes = unsafe session.outputBytes
+            let bytes = unsafe tls?.outgoing.bytes ?? session.outputBytes
             guard unsafe !bytes.isEmpty else {
                 blockedSince = nil
                 return .all
@@ -118,7 +153,7 @@ final class Connection: EventSource, PendingFlush {
             guard count > 0 else { return .failed }
             shard.counters.bytesSent.add(UInt64(count))
             blockedSince = nil
-            session.outputSent(count)
+            if let tls { tls.sent(count) } else { session.outputSent(count) }
         }
     }
 
@@ -163,6 +198,10 @@ final class Connection: EventSource, PendingFlush {
     func close(_ end: End) {
         guard !isClosed else { return }
         isClosed = true
+        if let tls, end == .ended {
+            tls.close()
+            _ = send()
+        }
         if end == .failed { shard.counters.connectionsFailed.add() }
         shard.loop.unwatch(self)
         CLinux.close(descriptor)

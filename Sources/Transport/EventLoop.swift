@@ -18,7 +18,9 @@ internal import Synchronization
     /// Bytes that one read takes at most. Several large request bodies fit in one wake-up, and it stays in the cache.
     private static let readBufferBytes = 128 << 10
 
+    /// Lent to whoever reads, for the time of one read: what came from a socket, and what TLS made of it.
     let readBuffer: UnsafeMutableRawBufferPointer
+    let plaintextBuffer: UnsafeMutableRawBufferPointer
     private let poll: EventPoll
     private let wakeUp: WakeUp
     private let inbox = Mutex(Inbox())
@@ -44,11 +46,18 @@ internal import Synchronization
         poll = try EventPoll()
         wakeUp = try WakeUp()
         unsafe readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.readBufferBytes, alignment: 64)
+        unsafe plaintextBuffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: Self.readBufferBytes,
+            alignment: 64
+        )
         try poll.add(wakeUp, EPOLLIN.rawValue)
         try startThread()
     }
 
-    deinit { unsafe readBuffer.deallocate() }
+    deinit {
+        unsafe readBuffer.deallocate()
+        unsafe plaintextBuffer.deallocate()
+    }
 
     /// `count` loops, each on its own thread.
     package static func start(count: Int) throws(SystemError) -> [EventLoop] {

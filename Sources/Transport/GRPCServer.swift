@@ -14,11 +14,14 @@ internal import Synchronization
 package final class GRPCServer: Sendable {
     /// Between the two GOAWAYs of a drain: a round trip within a cluster, with room.
     private static let goAwayDelay = Duration.milliseconds(200)
+    private static let certificateInterval = Duration.seconds(1)
     private static let drainPollInterval = Duration.milliseconds(20)
 
     private let options: ServerOptions
     private let acceptor: EventLoop
     private let shards: [ServerShard]
+    private let certificates: TLSCertificates?
+    private let certificatesChanged: @Sendable (TLSReload) -> Void
     private let makeService: @Sendable (EventLoop) -> any GRPCService
     private let listening = Mutex<Listener?>(nil)
     private let accepted = Atomic<UInt64>(0)
@@ -27,17 +30,23 @@ package final class GRPCServer: Sendable {
     /// - Parameters:
     ///   - options: where to listen, and the limits.
     ///   - loops: at least one; the first accepts.
+    ///   - certificates: what TLS is spoken with. nil: cleartext.
+    ///   - certificatesChanged: told when changed files were read again, or could not be. Called on a loop's thread.
     ///   - makeService: called once on each loop's thread. What it makes is confined to that loop.
     package init(
         _ options: ServerOptions,
         loops: [EventLoop],
+        certificates: TLSCertificates? = nil,
+        certificatesChanged: @escaping @Sendable (TLSReload) -> Void = { _ in },
         makeService: @escaping @Sendable (EventLoop) -> any GRPCService
     ) {
         precondition(!loops.isEmpty, "a server needs a loop")
         self.options = options
+        self.certificates = certificates
+        self.certificatesChanged = certificatesChanged
         self.makeService = makeService
         acceptor = loops[0]
-        shards = loops.map { ServerShard(loop: $0, options: options) }
+        shards = loops.map { ServerShard(loop: $0, options: options, certificates: certificates) }
     }
 
     /// Binds, and begins to accept. To be called once.
@@ -61,7 +70,18 @@ package final class GRPCServer: Sendable {
             // Fails only where the kernel has no memory for one more watch; clients then wait in the backlog.
             try? listener.watch()
         }
+        if let certificates, certificates.options.reloads, certificates.options.certificateFolder != nil {
+            acceptor.post { [weak self] in self?.lookAtCertificates(certificates) }
+        }
         return listener.port
+    }
+
+    private func lookAtCertificates(_ certificates: TLSCertificates) {
+        acceptor.schedule(after: Self.certificateInterval) { [weak self] in
+            guard let self else { return }
+            if let reload = certificates.reloadIfChanged() { certificatesChanged(reload) }
+            lookAtCertificates(certificates)
+        }
     }
 
     package var statistics: ServerStatistics {
@@ -71,6 +91,7 @@ package final class GRPCServer: Sendable {
         for shard in shards {
             sum.connectionsOpen += shard.assigned.load(ordering: .relaxed)
             sum.connectionsFailed += shard.counters.connectionsFailed.load(ordering: .relaxed)
+            sum.handshakesFailed += shard.counters.handshakesFailed.load(ordering: .relaxed)
             sum.bytesReceived += shard.counters.bytesReceived.load(ordering: .relaxed)
             sum.bytesSent += shard.counters.bytesSent.load(ordering: .relaxed)
             let http2 = shard.http2Counters

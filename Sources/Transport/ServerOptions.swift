@@ -36,6 +36,8 @@ package struct ServerStatistics: Sendable, Hashable {
     package var connectionsRefused: UInt64 = 0
     /// Ended by a TLS, HTTP/2 or socket error, or a time-out.
     package var connectionsFailed: UInt64 = 0
+    /// Of these, in the TLS handshake.
+    package var handshakesFailed: UInt64 = 0
     package var bytesReceived: UInt64 = 0
     package var bytesSent: UInt64 = 0
     package var streamsOpened: UInt64 = 0

@@ -12,6 +12,8 @@ internal import Synchronization
 final class ServerShard: @unchecked Sendable {
     let loop: EventLoop
     let options: ServerOptions
+    /// nil: cleartext.
+    let certificates: TLSCertificates?
     let http2Counters = HTTP2Counters()
     let counters = ConnectionCounters()
     /// Connections dealt to this loop and not closed yet.
@@ -22,9 +24,10 @@ final class ServerShard: @unchecked Sendable {
     private var isEnded = false
     private static let sweepInterval = Duration.seconds(1)
 
-    init(loop: EventLoop, options: ServerOptions) {
+    init(loop: EventLoop, options: ServerOptions, certificates: TLSCertificates?) {
         self.loop = loop
         self.options = options
+        self.certificates = certificates
     }
 
     func start(_ makeService: (EventLoop) -> any GRPCService) {
@@ -83,6 +86,7 @@ final class ServerShard: @unchecked Sendable {
 /// Counters of one shard, written by its loop alone.
 final class ConnectionCounters: Sendable {
     let connectionsFailed = Atomic<UInt64>(0)
+    let handshakesFailed = Atomic<UInt64>(0)
     let bytesReceived = Atomic<UInt64>(0)
     let bytesSent = Atomic<UInt64>(0)
 }

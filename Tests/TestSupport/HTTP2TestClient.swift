@@ -26,7 +26,7 @@ internal import CNghttp2
     private let raw: OpaquePointer
 
     fileprivate struct Body {
-        var waiting: [UInt8] = []
+        var waiting: ArraySlice<UInt8> = []
         var isLast = false
     }
 
@@ -175,12 +175,11 @@ internal import CNghttp2
         _ room: UnsafeMutableBufferPointer<UInt8>,
         _ flags: inout UInt32
     ) -> Int {
-        guard var body = bodies[id] else { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+        guard let body = bodies[id] else { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
         let count = min(room.count, body.waiting.count)
-        unsafe _ = room.update(fromContentsOf: body.waiting[..<count])
-        body.waiting.removeFirst(count)
-        bodies[id] = body
-        if body.waiting.isEmpty, body.isLast {
+        unsafe _ = room.update(fromContentsOf: body.waiting.prefix(count))
+        bodies[id]?.waiting = body.waiting.dropFirst(count)
+        if count == body.waiting.count, body.isLast {
             flags |= NGHTTP2_DATA_FLAG_EOF.rawValue
             return count
         }
