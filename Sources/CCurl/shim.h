@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
 #include <curl/curl.h>
 
 // curl_easy_setopt and its like are variadic, which Swift does not import: one function per type of argument.

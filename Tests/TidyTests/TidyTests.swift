@@ -61,6 +61,30 @@ struct TidyTests {
         }
     }
 
+    @Test("Rooms that decide need no unsafe memory", arguments: Repository.swift.filter { $0.room != nil })
+    func unsafeMemory(_ file: Repository.File) {
+        guard let room = file.room, ["CostModel", "Router", "Simulation", "Telemetry"].contains(room) else { return }
+        for (number, line) in file.lines.enumerated() where !line.contains("//") {
+            let words = line.split { !$0.isLetter && $0 != "_" }
+            #expect(!words.contains("unsafe"), "\(file):\(number + 1)")
+        }
+    }
+
+    @Test("Every metric is documented")
+    func metrics() throws {
+        let documented = Repository.files(in: ["docs"], extensions: ["md"]).first { $0.path == "docs/metrics.md" }
+        let text = try #require(documented).lines.joined(separator: "\n")
+        let sources = Repository.swift.filter { $0.room == "Telemetry" }
+        let names = sources.flatMap { file in
+            file.lines.flatMap { line in
+                line.split(separator: "\"").filter { part in
+                    part.hasPrefix("epp_pd_") && part.allSatisfy { $0.isLowercase || $0 == "_" }
+                }
+            }
+        }
+        for name in Set(names).sorted() { #expect(text.contains(name), "\(name) is not in docs/metrics.md") }
+    }
+
     @Test("An unchecked claim to the compiler has its argument written above it", arguments: Repository.swift)
     func argumentsAreWritten(_ file: Repository.File) {
         for (number, line) in file.lines.enumerated() {

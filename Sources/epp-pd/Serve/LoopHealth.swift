@@ -14,6 +14,7 @@ final class LoopHealth: @unchecked Sendable {
         var service: HealthService
     }
 
+    /// `@unchecked Sendable` for the same reason: it leaves the mutex only to have its entries posted to their loops.
     private struct State: @unchecked Sendable {
         var entries: [Entry] = []
         var isServing = false
