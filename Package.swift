@@ -56,6 +56,8 @@ let package = Package(
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CZMQ", providers: [.apt(["libzmq3-dev"])]),
         .systemLibrary(name: "CLinux"),
+        // Vector compares of the prefix index, and its reserved memory.
+        .target(name: "CIndexKernels"),
         // Messages generated from Sources/CExtProc/proto by scripts/generate-protobuf.
         .target(name: "CExtProc", exclude: ["proto"], linkerSettings: [.linkedLibrary("protobuf-c")]),
         // A C++ shim with a C interface over simdjson.
@@ -66,7 +68,7 @@ let package = Package(
 
         // Pure rooms: no I/O.
         room("CostModel"),
-        room("PrefixIndex", ["CLZ4", "CXXHash"]),
+        room("PrefixIndex", ["CIndexKernels", "CLZ4", "CXXHash"]),
         room("Router", ["CostModel", "PrefixIndex", deque, heap]),
         room("Gateway", ["Router", "PrefixIndex", "CostModel", "CNghttp2", "CExtProc", "CSimdjson", "CZlib"]),
         room("Telemetry", ["Router", "CostModel"]),

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import Synchronization
+
+/// What a holder has of a prompt's start.
+package struct HeldPrefix: Sendable, Hashable {
+    package var holder: UInt32
+    /// Blocks from the first on, without a hole.
+    package var blocks: Int
+
+    package init(holder: UInt32, blocks: Int) {
+        self.holder = holder
+        self.blocks = blocks
+    }
+}
+
+/// Which pod was sent which prompts: an index that learns from routing, for pods that publish no KV events.
+///
+/// It cannot hear of evictions, so it models them: per holder, what has not been sent again while the holder's capacity in
+/// tokens went by counts no more (least recently used, in steps of an eighth). Lookups run beside learning and never wait.
+package final class ApproximatePrefixIndex: Sendable {
+    /// Tokens a holder is taken to cache until its engine says: 31,250 blocks of 16, what llm-d's approximate index keeps.
+    package static let defaultCapacityTokens = 500_000
+    /// Steps in which a holder forgets.
+    private static let ages: UInt16 = 8
+
+    private struct Holder {
+        var lane: UInt16
+        var capacityTokens: Int
+        /// Tokens learned or refreshed since its last ageing.
+        var tokensOfAge = 0.0
+    }
+
+    private struct Learned {
+        var holders: [UInt32: Holder] = [:]
+    }
+
+    private let trie: ChunkTrie
+    private let learned = Mutex(Learned())
+    private let names: HolderNames
+    private let lookups = Mutex<[TrieLookup]>([])
+    private let lookupCount = Atomic<Int>(0)
+    private let hitCount = Atomic<Int>(0)
+    private let hitBlocks = Atomic<Int>(0)
+
+    /// `budget`: bytes, never exceeded.
+    package init(budget: Int) throws(IndexMemoryError) {
+        trie = try ChunkTrie(isKeyed: false, budget: budget)
+        names = try HolderNames()
+    }
+
+    /// `holder` will hold this prompt: called at dispatch, so that siblings of a cold prompt find each other.
+    package func learn(_ keys: PrefixKeys, holder: UInt32) {
+        guard !keys.hashes.isEmpty else { return }
+        learned.withLock { learned in
+            guard let lane = open(holder, &learned) else { return }
+            let before = trie.refreshedBlocks
+            let outcome = unsafe keys.hashes.withUnsafeBufferPointer {
+                unsafe trie.store(lane, after: nil, engine: nil, locals: $0, seed: Self.seed(keys), counted: false)
+            }
+            let blocks = outcome.added + trie.refreshedBlocks - before
+            guard blocks > 0, var entry = learned.holders[holder] else { return }
+            entry.tokensOfAge += Double(blocks) * keys.tokensPerBlock
+            let tokensPerAge = Double(entry.capacityTokens / Int(Self.ages))
+            if entry.tokensOfAge >= tokensPerAge {
+                // A prompt longer than an age is one touch, and leaves one age behind.
+                entry.tokensOfAge = 0
+                trie.age(lane, keeping: Self.ages)
+            }
+            learned.holders[holder] = entry
+        }
+    }
+
+    /// Replaces `result` by what each holder has of the prompt, sorted by holder; those that have nothing are left out.
+    package func holders(of keys: PrefixKeys, into result: inout [HeldPrefix]) {
+        result.removeAll(keepingCapacity: true)
+        guard !keys.hashes.isEmpty, let lookup = takeLookup() else { return }
+        var matches: [LaneMatch] = []
+        trie.find(keys.hashes, seed: Self.seed(keys), lookup, into: &matches)
+        lookups.withLock { $0.append(lookup) }
+        for match in matches {
+            guard let holder = names.holder(ofLane: match.lane) else { continue }
+            result.append(HeldPrefix(holder: holder, blocks: match.blocks))
+        }
+        result.sort { $0.holder < $1.holder }
+        lookupCount.add(1, ordering: .relaxed)
+        if let most = result.map(\.blocks).max() {
+            hitCount.add(1, ordering: .relaxed)
+            hitBlocks.add(most, ordering: .relaxed)
+        }
+    }
+
+    /// Tokens that the holder's engine can cache, where it says so (blocks × block size).
+    package func setCapacity(tokens: Int, holder: UInt32) {
+        guard tokens > 0 else { return }
+        learned.withLock { learned in
+            guard open(holder, &learned) != nil else { return }
+            learned.holders[holder]?.capacityTokens = tokens
+        }
+    }
+
+    /// The holder is gone, or has lost its cache: it answers no more until it learns again.
+    package func remove(holder: UInt32) {
+        learned.withLock { learned in
+            guard let entry = learned.holders.removeValue(forKey: holder) else { return }
+            trie.closeHolder(entry.lane)
+        }
+    }
+
+    /// Forgets everything.
+    package func clear() {
+        learned.withLock { learned in
+            for holder in learned.holders.keys.sorted() {
+                if let lane = learned.holders[holder]?.lane { trie.closeHolder(lane) }
+            }
+            learned.holders = [:]
+        }
+    }
+
+    /// Clears away a part of what is gone or too old. To be called now and then, as from a timer.
+    /// - Returns: true while there is more to do.
+    package func maintain() -> Bool { learned.withLock { _ in trie.maintain() } }
+
+    package var statistics: PrefixIndexStatistics {
+        let (sizes, holders) = learned.withLock { learned in (trie.statistics, learned.holders.count) }
+        return PrefixIndexStatistics(
+            trie: sizes,
+            holders: holders,
+            lookups: lookupCount.load(ordering: .relaxed),
+            hits: hitCount.load(ordering: .relaxed),
+            hitBlocks: hitBlocks.load(ordering: .relaxed)
+        )
+    }
+
+    /// Keys of tokens are not seeded with the model; here nobody knows better than the request.
+    private static func seed(_ keys: PrefixKeys) -> UInt64 {
+        keys.kind == .text
+            ? 0 : BlockHash.joined(UInt64(keys.tokensPerBlock), BlockHash.seed(model: keys.model, cacheSalt: nil))
+    }
+
+    private func open(_ holder: UInt32, _ learned: inout Learned) -> UInt16? {
+        if let known = learned.holders[holder] { return known.lane }
+        guard let lane = trie.openHolder() else { return nil }
+        names.set(holder, forLane: lane)
+        learned.holders[holder] = Holder(lane: lane, capacityTokens: Self.defaultCapacityTokens)
+        return lane
+    }
+
+    private func takeLookup() -> TrieLookup? {
+        if let idle = lookups.withLock({ $0.popLast() }) { return idle }
+        return try? TrieLookup()
+    }
+}
+
+/// Sizes and use of a prefix index.
+package struct PrefixIndexStatistics: Sendable, Hashable {
+    package var trie: TrieStatistics
+    package var holders: Int
+    package var lookups: Int
+    /// Lookups that found a holder, and the sum of the longest prefixes found.
+    package var hits: Int
+    package var hitBlocks: Int
+}
+
+/// The owner's names of holders, by lane: read beside the writer.
+struct HolderNames: Sendable {
+    private let region: SharedRegion
+
+    init() throws(IndexMemoryError) {
+        region = try SharedRegion(capacity: 4 * TrieMemory.laneCount / Int(TrieMemory.lanesPerHolder))
+    }
+
+    func set(_ holder: UInt32, forLane lane: UInt16) {
+        region.start.set32(4 * Int(lane / TrieMemory.lanesPerHolder), holder &+ 1)
+    }
+
+    /// nil for a lane that nobody has used.
+    func holder(ofLane lane: UInt16) -> UInt32? {
+        let stored = region.start.word32(4 * Int(lane / TrieMemory.lanesPerHolder))
+        return stored == 0 ? nil : stored &- 1
+    }
+}

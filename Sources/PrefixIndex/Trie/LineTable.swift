@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CIndexKernels
+
+/// The writer's side of a line table.
+@safe struct LineTable: ~Copyable {
+    // Safe: the scratch is used below its capacity, which is that of the largest partition.
+    private typealias Memory = LineTableMemory
+    private typealias Offset = LineTableMemory.Offset
+
+    let memory: LineTableMemory
+    private(set) var count = 0
+    /// False: only pages that came back may be used.
+    var mayGrow = true
+    private(set) var depth: Int
+    private var partitionCount: Int
+    /// Pages handed out so far, and those of them that came back (a list through their first four bytes; 0 ends it).
+    private var pagesTouched = 1
+    private var freePage = 0
+    private var freePageCount = 0
+    /// A partition's entries on their way: key << 32 | slot.
+    private let scratch: UnsafeMutablePointer<UInt64>
+    private static let scratchCapacity =
+        LineTableMemory.maxPagesPerPartition * LineTableMemory.linesPerPage * LineTableMemory.entriesPerLine
+
+    init(memory: LineTableMemory) {
+        self.memory = memory
+        depth = memory.minDepth
+        unsafe scratch = .allocate(capacity: Self.scratchCapacity)
+        partitionCount = 1 << memory.minDepth
+        let directory = memory.directory.start
+        for number in 0..<partitionCount {
+            let partition = memory.partition(UInt32(number))
+            partition.set8(Offset.depth, UInt8(memory.minDepth))
+            partition.set32(Offset.prefix, UInt32(number) << UInt32(memory.keyBits - memory.minDepth))
+            directory.set32(4 * (partitionCount + number), UInt32(number))
+        }
+        directory.release32(0, UInt32(memory.minDepth))
+    }
+
+    deinit { unsafe scratch.deallocate() }
+
+    /// Bytes made resident so far.
+    var bytes: Int { partitionCount &* Memory.partitionBytes &+ pagesTouched &* Memory.pageBytes &+ (8 << depth) }
+
+    /// Bytes of pages that came back.
+    var freeBytes: Int { freePageCount &* Memory.pageBytes }
+
+    private var pagesLeft: Int { freePageCount &+ (mayGrow ? memory.pageCapacity &- pagesTouched : 0) }
+
+    /// Brings the line of `key` nearer, for an insertion or search to come.
+    @inline(__always)
+    func prefetch(_ key: UInt32) {
+        let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        guard lines > 0 else { return }
+        let home = memory.home(key, depth: Int(partition.word8(Offset.depth)), lines: lines)
+        unsafe ix_prefetch(memory.line(home, of: partition).raw)
+    }
+
+    /// False where no place could be made: the table is full, or too many keys share their first 18 bits.
+    @inline(__always)
+    mutating func insert(_ key: UInt32, slot: UInt32) -> Bool {
+        var partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+        if Int(partition.word16(Offset.entries)) >= Self.limit(pages: Int(partition.word8(Offset.pages))) {
+            guard makeRoom(for: key) else { return false }
+            partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+        }
+        SequenceLock.enter(partition)
+        place(key, slot: slot, in: partition)
+        partition.set16(Offset.entries, partition.word16(Offset.entries) &+ 1)
+        SequenceLock.leave(partition)
+        count &+= 1
+        return true
+    }
+
+    /// Removes the entry that says `slot` under `key`. False where there is none.
+    mutating func remove(_ key: UInt32, slot: UInt32) -> Bool {
+        let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+        let pages = Int(partition.word8(Offset.pages))
+        guard pages > 0 else { return false }
+        SequenceLock.enter(partition)
+        let found = take(key, slot: slot, from: partition, lines: pages &* Memory.linesPerPage)
+        if found { partition.set16(Offset.entries, partition.word16(Offset.entries) &- 1) }
+        SequenceLock.leave(partition)
+        guard found else { return false }
+        count &-= 1
+        if Int(partition.word16(Offset.entries)) < Self.shrinkLimit(pages: pages) { shrink(partition) }
+        return true
+    }
+
+    /// Drops the entries of one partition whose slot is dead.
+    /// - Returns: the first key behind the partition, or nil behind the last one.
+    mutating func sweep(from key: UInt32, isDead: (UInt32) -> Bool) -> UInt32? {
+        let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+        let total = collect(partition)
+        var kept = 0
+        for at in 0..<total where unsafe !isDead(UInt32(truncatingIfNeeded: scratch[at])) {
+            unsafe scratch[kept] = unsafe scratch[at]
+            kept &+= 1
+        }
+        if kept != total {
+            SequenceLock.enter(partition)
+            count &-= total &- kept
+            rebuild(partition, 0..<kept, pages: Self.pages(for: kept))
+            SequenceLock.leave(partition)
+        }
+        let next =
+            partition.word32(Offset.prefix) &+ (1 &<< UInt32(memory.keyBits &- Int(partition.word8(Offset.depth))))
+        return next >> UInt32(memory.keyBits) == 0 ? next : nil
+    }
+
+    /// Calls `body` with key and slot of each entry, in no order.
+    func forEach(_ body: (_ key: UInt32, _ slot: UInt32) -> Void) {
+        for number in 0..<partitionCount {
+            let partition = memory.partition(UInt32(number))
+            forEach(in: partition, body)
+        }
+    }
+
+    // MARK: - Sizes
+
+    /// Filled to 93 %: beyond that, probing becomes long.
+    @inline(__always)
+    private static func limit(pages: Int) -> Int { (pages &* 2_857) &>> 6 }
+
+    /// Shrinks below 55 %, so that a page that comes back is not needed again at once.
+    private static func shrinkLimit(pages: Int) -> Int { pages > 1 ? pages &* 26 : 0 }
+
+    /// The least pages that take `entries` and one more.
+    private static func pages(for entries: Int) -> Int {
+        guard entries > 0 else { return 0 }
+        var pages = max(1, entries &* 64 / 2_857)
+        while limit(pages: pages) <= entries { pages &+= 1 }
+        return min(pages, Memory.maxPagesPerPartition)
+    }
+
+    // MARK: - One partition
+
+    @inline(__always)
+    private func place(_ key: UInt32, slot: UInt32, in partition: SharedPointer) {
+        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        var index = memory.home(key, depth: Int(partition.word8(Offset.depth)), lines: lines)
+        while true {
+            let line = memory.line(index, of: partition)
+            let used = line.word8(Offset.count)
+            if used < Memory.entriesPerLine {
+                let at = Int(used)
+                line.set16(at &* 2, Memory.pattern(key) | UInt16(truncatingIfNeeded: slot &>> 24))
+                line.set16(Offset.low &+ at &* 2, UInt16(truncatingIfNeeded: slot))
+                line.set8(Offset.middle &+ at, UInt8(truncatingIfNeeded: slot &>> 16))
+                line.set8(Offset.count, used &+ 1)
+                return
+            }
+            let passed = line.word8(Offset.passed)
+            // At 255 the counter stands still and no longer falls: probing goes on, at the cost of a line.
+            if passed < 255 { line.set8(Offset.passed, passed &+ 1) }
+            index = index &+ 1 == lines ? 0 : index &+ 1
+        }
+    }
+
+    private func take(_ key: UInt32, slot: UInt32, from partition: SharedPointer, lines: Int) -> Bool {
+        let home = memory.home(key, depth: Int(partition.word8(Offset.depth)), lines: lines)
+        let pattern = Memory.pattern(key)
+        var index = home
+        for _ in 0..<lines {
+            let line = memory.line(index, of: partition)
+            let used = Int(line.word8(Offset.count))
+            var matches = unsafe ix_line_matches(line.raw, pattern) & ((1 &<< UInt32(used)) &- 1)
+            while matches != 0 {
+                let at = matches.trailingZeroBitCount
+                if Memory.slot(at, in: line) == slot {
+                    line.set16(at &* 2, line.word16((used &- 1) &* 2))
+                    line.set16(Offset.low &+ at &* 2, line.word16(Offset.low &+ (used &- 1) &* 2))
+                    line.set8(Offset.middle &+ at, line.word8(Offset.middle &+ used &- 1))
+                    line.set8(Offset.count, UInt8(used &- 1))
+                    unpass(from: home, to: index, partition, lines)
+                    return true
+                }
+                matches &= matches &- 1
+            }
+            if line.word8(Offset.passed) == 0 { return false }
+            index = index &+ 1 == lines ? 0 : index &+ 1
+        }
+        return false
+    }
+
+    private func unpass(from home: Int, to end: Int, _ partition: SharedPointer, _ lines: Int) {
+        var index = home
+        while index != end {
+            let line = memory.line(index, of: partition)
+            let passed = line.word8(Offset.passed)
+            if passed > 0, passed < 255 { line.set8(Offset.passed, passed &- 1) }
+            index = index &+ 1 == lines ? 0 : index &+ 1
+        }
+    }
+
+    private func forEach(in partition: SharedPointer, _ body: (UInt32, UInt32) -> Void) {
+        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        // The bits that all partitions imply; those below them stand in the entries.
+        let high = partition.word32(Offset.prefix) & ~0x1FFF
+        for index in 0..<lines {
+            let line = memory.line(index, of: partition)
+            for at in 0..<Int(line.word8(Offset.count)) {
+                body(high | UInt32(line.word16(at &* 2) &>> 3), Memory.slot(at, in: line))
+            }
+        }
+    }
+
+    private func collect(_ partition: SharedPointer) -> Int {
+        var total = 0
+        let scratch = unsafe scratch
+        forEach(in: partition) { key, slot in
+            unsafe scratch[total] = UInt64(key) &<< 32 | UInt64(slot)
+            total &+= 1
+        }
+        return total
+    }
+
+    /// Gives the partition `pages` pages (those it has, new ones, or fewer) and places these entries of the scratch anew.
+    /// The caller holds the partition's lock and knows that the pages can be had.
+    private mutating func rebuild(_ partition: SharedPointer, _ entries: Range<Int>, pages: Int) {
+        var have = Int(partition.word8(Offset.pages))
+        while have > pages {
+            have &-= 1
+            release(page: memory.page(have, of: partition))
+        }
+        while have < pages {
+            setPage(have, allocatePage(), of: partition)
+            have &+= 1
+        }
+        partition.set8(Offset.pages, UInt8(pages))
+        for index in 0..<(pages &* Memory.linesPerPage) {
+            let line = memory.line(index, of: partition)
+            line.set8(Offset.count, 0)
+            line.set8(Offset.passed, 0)
+        }
+        for at in entries {
+            unsafe place(
+                UInt32(truncatingIfNeeded: scratch[at] &>> 32),
+                slot: UInt32(truncatingIfNeeded: scratch[at]),
+                in: partition
+            )
+        }
+        partition.set16(Offset.entries, UInt16(entries.count))
+    }
+
+    private func setPage(_ at: Int, _ page: Int, of partition: SharedPointer) {
+        partition.set16(Offset.pageLow &+ at &* 2, UInt16(truncatingIfNeeded: page))
+        partition.set8(Offset.pageHigh &+ at, UInt8(truncatingIfNeeded: page &>> 16))
+    }
+
+    private mutating func shrink(_ partition: SharedPointer) {
+        let total = collect(partition)
+        SequenceLock.enter(partition)
+        // Three quarters full: far from both limits.
+        rebuild(partition, 0..<total, pages: Self.pages(for: total &+ total / 4))
+        SequenceLock.leave(partition)
+    }
+
+    // MARK: - Growth
+
+    private mutating func makeRoom(for key: UInt32) -> Bool {
+        while true {
+            let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
+            let pages = Int(partition.word8(Offset.pages))
+            if Int(partition.word16(Offset.entries)) < Self.limit(pages: pages) { return true }
+            guard pagesLeft > Memory.maxPagesPerPartition else { return false }
+            if pages < Memory.maxPagesPerPartition {
+                let total = collect(partition)
+                SequenceLock.enter(partition)
+                rebuild(partition, 0..<total, pages: pages &+ 1)
+                SequenceLock.leave(partition)
+                return true
+            }
+            guard split(partition) else { return false }
+        }
+    }
+
+    private mutating func split(_ partition: SharedPointer) -> Bool {
+        let old = Int(partition.word8(Offset.depth))
+        guard old < memory.maxDepth else { return false }
+        if old == depth { doubleDirectory() }
+        let total = collect(partition)
+        // Entries of the upper half to the scratch's end, by exchange.
+        let bit: UInt64 = 1 << UInt64(32 + memory.keyBits - 1 - old)
+        var lower = 0
+        var upper = total
+        while lower < upper {
+            if unsafe scratch[lower] & bit == 0 {
+                lower &+= 1
+            } else {
+                upper &-= 1
+                let moved = unsafe scratch[lower]
+                unsafe scratch[lower] = unsafe scratch[upper]
+                unsafe scratch[upper] = moved
+            }
+        }
+        let number = UInt32(partitionCount)
+        partitionCount &+= 1
+        let sibling = memory.partition(number)
+        let prefix = partition.word32(Offset.prefix) | UInt32(1) << UInt32(memory.keyBits - 1 - old)
+        SequenceLock.enter(partition)
+        SequenceLock.enter(sibling)
+        sibling.set8(Offset.depth, UInt8(old + 1))
+        sibling.set32(Offset.prefix, prefix)
+        sibling.set8(Offset.pages, 0)
+        partition.set8(Offset.depth, UInt8(old + 1))
+        rebuild(partition, 0..<lower, pages: Self.pages(for: lower))
+        rebuild(sibling, lower..<total, pages: Self.pages(for: total &- lower))
+        let first = memory.directoryOffset(prefix, depth: depth)
+        for entry in 0..<(1 << (depth - old - 1)) { memory.directory.start.set32(first &+ 4 &* entry, number) }
+        SequenceLock.leave(sibling)
+        SequenceLock.leave(partition)
+        return true
+    }
+
+    private mutating func doubleDirectory() {
+        let directory = memory.directory.start
+        let size = 1 << depth
+        for at in 0..<size {
+            let number = directory.word32(4 &* (size &+ at))
+            directory.set32(4 &* (2 &* size &+ 2 &* at), number)
+            directory.set32(4 &* (2 &* size &+ 2 &* at &+ 1), number)
+        }
+        depth += 1
+        directory.release32(0, UInt32(depth))
+    }
+
+    private mutating func allocatePage() -> Int {
+        if freePage != 0 {
+            let page = freePage
+            freePage = Int((memory.pages.start + page &* Memory.pageBytes).word32(0))
+            freePageCount &-= 1
+            return page
+        }
+        pagesTouched &+= 1
+        return pagesTouched &- 1
+    }
+
+    private mutating func release(page: Int) {
+        (memory.pages.start + page &* Memory.pageBytes).set32(0, UInt32(freePage))
+        freePage = page
+        freePageCount &+= 1
+    }
+}

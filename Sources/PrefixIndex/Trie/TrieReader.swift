@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CIndexKernels
+
+/// The local hashes of a prompt, borrowed for one lookup.
+@safe struct PromptHashes {
+    // Safe: indexed below `count` only.
+    private let start: UnsafePointer<UInt64>
+    private let first: UInt64
+    let count: Int
+
+    /// `seed`: of the first block, where the hashes themselves are not seeded; 0 = none. nil for an empty prompt.
+    init?(_ hashes: UnsafeBufferPointer<UInt64>, seed: UInt64) {
+        guard let start = hashes.baseAddress, hashes.count > 0 else { return nil }
+        unsafe self.start = unsafe start
+        count = hashes.count
+        first = unsafe BlockHash.seeded(start.pointee, by: seed)
+    }
+
+    @inline(__always)
+    subscript(at: Int) -> UInt64 { unsafe at == 0 ? first : start[at] }
+}
+
+/// Lookups beside the writer, without a lock: what was read is checked against the versions, and the lookup begins again
+/// where something changed meanwhile.
+@safe struct TrieReader {
+    // The pointers lead into regions that `memory` keeps alive.
+    private let memory: TrieMemory
+    private let holders: SharedPointer
+    private let holderCapacity: Int
+    /// Where ages matter, the oldest that count.
+    private let oldestAges: UnsafePointer<UInt16>?
+
+    /// A lookup that is disturbed this often in a row finds nothing. A disturbance takes a change of a very chunk within
+    /// the 100 ns of its reading, so the limit is not met by chance.
+    private static let maxAttempts = 32
+
+    init(memory: TrieMemory) {
+        self.memory = memory
+        holders = memory.holders.start
+        holderCapacity = memory.holders.capacity / 8
+        unsafe oldestAges =
+            unsafe memory.isKeyed
+            ? nil : UnsafePointer(memory.lanes.oldestAges.raw.assumingMemoryBound(to: UInt16.self))
+    }
+
+    /// Replaces `result` by what each live lane holds of the chain, sorted by lane.
+    func find(_ hashes: PromptHashes, _ lookup: TrieLookup, into result: inout [LaneMatch]) {
+        result.removeAll(keepingCapacity: true)
+        lookup.load(hashes)
+        for _ in 0..<Self.maxAttempts {
+            if walk(hashes, lookup) {
+                for at in 0..<lookup.laneCount where unsafe memory.lanes.state(lookup.lanes[at]) == .live {
+                    let lane = unsafe lookup.lanes[at]
+                    unsafe result.append(LaneMatch(lane: lane, blocks: Int(lookup.depths[Int(lane)])))
+                }
+                lookup.clear()
+                return
+            }
+            lookup.clear()
+            lookup.retries &+= 1
+        }
+        lookup.abandoned &+= 1
+    }
+
+    /// The holders of the chunks passed so far whose blocks are not yet added to the depths: a long prompt that the same
+    /// pods hold throughout costs one comparison per chunk.
+    private struct Pending {
+        var chunk: Chunk
+        var version: UInt32
+        var list: SharedPointer
+        var count: Int
+        /// Depth of the lanes that go on, before the blocks that wait.
+        var from: Int
+        var blocks = 0
+    }
+
+    /// What a step found: where to go on.
+    private enum Next {
+        case end
+        case child(Chunk, blocks: Int)
+        case disturbed
+    }
+
+    /// False where the writer was in the way.
+    private func walk(_ hashes: PromptHashes, _ lookup: TrieLookup) -> Bool {
+        let first = hashes[0]
+        let tag = TrieMemory.tag(parent: 0, position: 0, local: first)
+        let (root, stable) = readChild(of: 0, position: 0, local: first, tag: tag)
+        guard stable else { return false }
+        guard var chunk = root else { return true }
+        var depth = 0
+        var pending: Pending?
+        var identity = (parent: UInt32(0), position: 0, tag: tag)
+        while true {
+            guard let version = SequenceLock.begin(chunk.version),
+                memory.isChild(
+                    chunk,
+                    of: identity.parent,
+                    position: identity.position,
+                    local: hashes[depth],
+                    tag: identity.tag
+                )
+            else { return false }
+            let most = min(chunk.length, hashes.count &- depth)
+            var matched = unsafe Int(ix_equal_run16(chunk.fingerprints.raw, lookup.bits + depth, UInt32(max(most, 0))))
+            var next: Chunk?
+            if matched > 0, depth &+ matched < hashes.count {
+                switch follow(chunk, matched, depth, hashes, &identity) {
+                case .end: break
+                case .disturbed: return false
+                case .child(let child, let blocks):
+                    next = child
+                    matched = blocks
+                }
+            }
+            let goesOn = credit(chunk, version, depth, matched, lookup, &pending)
+            guard SequenceLock.holds(chunk.version, since: version), let goesOn else { return false }
+            memory.touch(chunk)
+            depth &+= matched
+            guard goesOn, let next else { break }
+            chunk = next
+        }
+        return flush(&pending, lookup)
+    }
+
+    /// Finds the chunk behind `matched` blocks, which may be one less than matched: a block whose 16 bits are a twin's hangs
+    /// below the block before it.
+    @inline(__always)
+    private func follow(
+        _ chunk: Chunk,
+        _ matched: Int,
+        _ depth: Int,
+        _ hashes: PromptHashes,
+        _ identity: inout (parent: UInt32, position: Int, tag: UInt32)
+    ) -> Next {
+        let positions = chunk.childPositions
+        var blocks = matched
+        while blocks >= max(matched &- 1, 1) {
+            let position = blocks &- 1
+            if positions & (1 &<< UInt32(position)) != 0 {
+                let local = hashes[depth &+ blocks]
+                let tag = TrieMemory.tag(parent: chunk.id, position: position, local: local)
+                identity = (chunk.id, position, tag)
+                if let neighbour = memory.neighbour(of: chunk),
+                    memory.isChild(neighbour, of: chunk.id, position: position, local: local, tag: tag)
+                {
+                    return .child(neighbour, blocks: blocks)
+                }
+                let (child, stable) = readChild(of: chunk.id, position: position, local: local, tag: tag)
+                guard stable else { return .disturbed }
+                if let child { return .child(child, blocks: blocks) }
+            }
+            blocks &-= 1
+        }
+        return .end
+    }
+
+    @inline(__always)
+    private func readChild(of parent: UInt32, position: Int, local: UInt64, tag: UInt32) -> (Chunk?, Bool) {
+        let memory = memory
+        let (slot, stable) = memory.children.read(memory.childKey(tag: tag)) { slot in
+            memory.isChild(memory.chunk(of: slot), of: parent, position: position, local: local, tag: tag)
+        }
+        return (slot.map { memory.chunk(of: $0) }, stable)
+    }
+
+    /// Adds the matched blocks to the depths of those who hold them.
+    /// - Returns: whether somebody holds all of them; nil where a list makes no sense, because it is being changed.
+    @inline(__always)
+    private func credit(
+        _ chunk: Chunk,
+        _ version: UInt32,
+        _ depth: Int,
+        _ matched: Int,
+        _ lookup: TrieLookup,
+        _ pending: inout Pending?
+    ) -> Bool? {
+        let count = chunk.holderCount
+        var list = chunk.base + Chunk.Offset.holder
+        if count > 1 {
+            let index = chunk.holderWord
+            guard index < UInt64(holderCapacity), Int(index) &+ count <= holderCapacity else { return nil }
+            list = holders + Int(index) &* 8
+        }
+        if depth == 0 {
+            let whole = start(list, count, matched, lookup)
+            pending = count > 1 ? Pending(chunk: chunk, version: version, list: list, count: count, from: matched) : nil
+            return whole
+        }
+        if var same = pending, same.count == count, unsafe oldestAges == nil {
+            let common = unsafe ix_same_holders(list.raw, same.list.raw, UInt32(count))
+            if common & Chunk.bits(from: 0, count: matched) == Chunk.bits(from: 0, count: matched), matched > 0 {
+                same.blocks &+= matched
+                pending = same
+                return true
+            }
+        }
+        guard flush(&pending, lookup) else { return nil }
+        let whole = unsafe ix_advance(
+            list.raw,
+            UInt32(count),
+            lookup.depths,
+            oldestAges,
+            UInt32(truncatingIfNeeded: depth),
+            UInt32(matched)
+        )
+        pending =
+            count > 1 ? Pending(chunk: chunk, version: version, list: list, count: count, from: depth &+ matched) : nil
+        return whole > 0
+    }
+
+    /// The first chunk: only who holds its first block can hold a prefix.
+    private func start(_ list: SharedPointer, _ count: Int, _ matched: Int, _ lookup: TrieLookup) -> Bool {
+        var whole = false
+        for at in 0..<count {
+            let word = HolderWord(raw: list.word64(8 &* at))
+            let run = min((~word.mask).trailingZeroBitCount, matched)
+            guard run > 0, unsafe lookup.depths[Int(word.lane)] == 0, lookup.laneCount < TrieMemory.laneCount else {
+                continue
+            }
+            if let oldestAges = unsafe oldestAges,
+                unsafe Int16(truncatingIfNeeded: word.age &- oldestAges[Int(word.lane)]) < 0
+            {
+                continue
+            }
+            unsafe lookup.depths[Int(word.lane)] = UInt32(run)
+            unsafe lookup.lanes[lookup.laneCount] = word.lane
+            lookup.laneCount &+= 1
+            whole = whole || run == matched
+        }
+        return whole
+    }
+
+    /// Adds the blocks that wait. False where the list they belong to has changed.
+    @inline(__always)
+    private func flush(_ pending: inout Pending?, _ lookup: TrieLookup) -> Bool {
+        guard let waiting = pending, waiting.blocks > 0 else { return true }
+        unsafe ix_advance_all(
+            waiting.list.raw,
+            UInt32(waiting.count),
+            lookup.depths,
+            UInt32(waiting.from),
+            UInt32(waiting.blocks)
+        )
+        pending = nil
+        return SequenceLock.holds(waiting.chunk.version, since: waiting.version)
+    }
+}
