@@ -103,3 +103,15 @@ let package = Package(
     ],
     cxxLanguageStandard: .cxx17
 )
+
+// Fuzz targets have no main function of their own, so that an ordinary build must not link them: scripts/fuzz.
+if Context.environment["FUZZING"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "FuzzExchange",
+            dependencies: ["Gateway", "Router"],
+            path: "Tests/Fuzzing/FuzzExchange",
+            swiftSettings: settings
+        )
+    )
+}
