@@ -36,7 +36,7 @@ import Testing
         var history = PhaseHistory()
         _ = history.growth(pod, page(prefills: 100, seconds: 50))
         #expect(history.growth(pod, page(prefills: count, seconds: 0)) == nil)
-        #expect(history.growth(pod, page(prefills: 8, seconds: 4)) == nil)
+        #expect(history.growth(pod, page(prefills: 3, seconds: 4)) == nil)
     }
 
     @Test func anEndpointThatLeftIsForgotten() {

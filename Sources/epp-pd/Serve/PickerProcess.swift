@@ -34,7 +34,13 @@ final class PickerProcess: Sendable {
         self.readiness = readiness
         decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
         let observer = RequestObserver(decisionLog: decisionLog)
-        let host = RouterHost(router: Self.router(options, catalog), clock: clock, observer: observer)
+        let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
+        let host = RouterHost(
+            router: Self.router(options, configuration, catalog),
+            priorities: configuration.objectives,
+            clock: clock,
+            observer: observer
+        )
         self.host = host
         fleet = FleetService(
             fleet: endpoints,
@@ -126,12 +132,32 @@ extension PickerProcess {
         }
     }
 
-    private static func router(_ options: ServeOptions, _ catalog: ProfileCatalog) -> Router {
+    private static func configuration(_ path: String) throws -> PickerConfiguration {
+        do {
+            return try PickerConfiguration.read(path: path)
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
+    private static func router(
+        _ options: ServeOptions,
+        _ configuration: PickerConfiguration,
+        _ catalog: ProfileCatalog
+    ) -> Router {
         Router(
             options: RouterOptions(
-                binding: options.binding,
-                mode: options.mode,
+                binding: options.binding ?? configuration.binding ?? .early,
+                earlyPools: configuration.earlyPools,
+                mode: options.mode ?? configuration.mode ?? .latency,
+                classes: options.mode == nil ? configuration.priorities : [],
+                queue: configuration.queue,
                 connectors: catalog.connectors,
+                serviceLevel: configuration.serviceLevel,
+                serviceLevelByModel: configuration.serviceLevelByModel,
+                serviceLevelByPool: configuration.serviceLevelByPool,
+                constraints: configuration.constraints,
                 refusesUnknownModels: !options.passUnknownModels,
                 ignoresSubset: options.disableEndpointSubsetFilter,
                 recordedShare: options.decisionLog == nil ? 0 : options.decisionLogSample,

@@ -8,7 +8,11 @@ import Router
 
 /// Turns what the wire said into what the decision needs: bytes become tokens by what was learned of the model.
 enum RequestFeatures {
-    static func request(from parsed: ParsedRequest, lengths: borrowing Router) -> InferenceRequest {
+    static func request(
+        from parsed: ParsedRequest,
+        priority: Int,
+        lengths: borrowing Router
+    ) -> InferenceRequest {
         let isInference = parsed.api != .other
         let tokensPerByte = lengths.promptLengths.tokensPerByte(model: parsed.model)
         let promptTokens =
@@ -21,6 +25,7 @@ enum RequestFeatures {
             promptTokens: promptTokens,
             outputTokens: outputTokens(parsed, promptTokens, lengths),
             streams: parsed.streams,
+            priority: priority,
             serviceLevel: parsed.serviceLevel,
             prefix: keys,
             subset: parsed.subset,

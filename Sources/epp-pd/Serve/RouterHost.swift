@@ -33,9 +33,16 @@ final class RouterHost: Sendable {
     private let phases = Mutex(PhaseHistory())
     private let pickers = Mutex<[LoopPicker?]>([])
     private let observer: any ServeObserver
+    private let priorities: [String: Int]
 
-    init(router: Router, clock: ModelClock, observer: any ServeObserver) {
+    /// - Parameters:
+    ///   - router: the machine to shell.
+    ///   - priorities: priority by the name of a request's objective; others have 0.
+    ///   - clock: the model clock of the process.
+    ///   - observer: hears of each request.
+    init(router: Router, priorities: [String: Int], clock: ModelClock, observer: any ServeObserver) {
         self.clock = clock
+        self.priorities = priorities
         self.observer = observer
         state = Mutex(State(router: router))
     }
@@ -55,7 +62,11 @@ final class RouterHost: Sendable {
     func arrived(_ parsed: ParsedRequest, on picker: LoopPicker) {
         let now = clock.now
         let effects = state.withLock { state in
-            let request = RequestFeatures.request(from: parsed, lengths: state.router)
+            let request = RequestFeatures.request(
+                from: parsed,
+                priority: parsed.objective.flatMap { priorities[$0] } ?? 0,
+                lengths: state.router
+            )
             state.flights[request.id] = Flight(request, at: now)
             observer.arrived(request)
             return handle(.arrived(request), &state, now)

@@ -62,10 +62,12 @@ struct ServeOptions: ParsableArguments {
     var destinations = 1
     @Option(help: "What the end of a stream means where Envoy sends no response bodies: response-end or early.")
     var streamEnd = StreamEndArgument.responseEnd
-    @Option(help: "What weighs more: latency, balanced or cost.")
-    var mode = Mode.latency
-    @Option(help: "Binds a request to its pods early (on arrival) or late (in the order of the central queue).")
-    var binding = Binding.early
+    @Option(help: "Service levels, constraints, priorities and dials, in a YAML or JSON file (docs/configuration.md).")
+    var config: String?
+    @Option(help: "What weighs more: latency, balanced or cost. Default: what --config says, else latency.")
+    var mode: Mode?
+    @Option(help: "Bind requests early (on arrival) or late (by a queue). Default: what --config says, else early.")
+    var binding: Binding?
     @Option(help: "Seed of the draws that break ties. Default: a random one, which the log names.")
     var seed: UInt64?
 

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Router
+import Testing
+
+@testable import Configuration
+
+@Suite struct PickerConfigurationTests {
+    private func read(_ text: String) throws(ConfigurationErrors) -> PickerConfiguration {
+        try PickerConfiguration.read(text: text, file: "epp.yaml")
+    }
+
+    @Test func readsEveryKey() throws {
+        let configuration = try read(
+            """
+            mode: balanced
+            binding: late
+            earlyPools: [batch]
+            priorities:
+              - {minimumPriority: 0, valueOfTime: 0.3, sloMissPrice: 0.6}
+            objectives: {interactive: 10, batch: -1}
+            serviceLevels:
+              default: {ttft: 1s, ttftPerPromptToken: 250us, tpot: 50ms}
+              models: {small: {ttft: 200ms}}
+              pools: {gold: {tpot: 20ms}}
+            constraints:
+              - {model: big, maximumPriority: 0, accelerators: [h100-sxm], excludedPods: [p-0], highestPrice: 0.05}
+            queue: {maximumRequests: 8, maximumBytes: 1024, maximumHold: 5s, setsEnginePriority: true}
+            """
+        )
+        #expect(configuration.mode == .balanced)
+        #expect(configuration.binding == .late)
+        #expect(configuration.earlyPools == ["batch"])
+        #expect(configuration.priorities.first?.dials == Dials(valueOfTime: 0.3, sloMissPrice: Dollars(0.6)))
+        #expect(configuration.objectives == ["interactive": 10, "batch": -1])
+        #expect(configuration.serviceLevel.level(promptTokens: 1000).ttft == Seconds(1.25))
+        #expect(configuration.serviceLevelByModel["small"]?.ttftBase == Seconds(0.2))
+        #expect(configuration.serviceLevelByPool["gold"]?.tpot == Seconds(0.02))
+        #expect(configuration.constraints.first?.priceLimit == Dollars(0.05))
+        #expect(configuration.constraints.first?.accelerators == ["h100-sxm"])
+        #expect(configuration.queue.maximumRequests == 8)
+        #expect(configuration.queue.setsEnginePriority)
+    }
+
+    @Test(arguments: [
+        ("mode: fast", "mode"),
+        ("modes: latency", "modes"),
+        ("priorities: [{minimumPriority: 0}]", "priorities[0].valueOfTime"),
+        ("priorities: [{minimumPriority: 0, valueOfTime: -1, sloMissPrice: 0}]", "priorities[0].valueOfTime"),
+        ("serviceLevels: {default: {ttft: 5}}", "serviceLevels.default.ttft"),
+        ("constraints: [{highestPrice: .nan}]", "constraints[0].highestPrice"),
+        ("queue: {maximumRequests: -1}", "queue.maximumRequests"),
+        ("objectives: {a: many}", "objectives.a"),
+    ])
+    func namesThePlaceOfWhatIsWrong(text: String, keyPath: String) throws {
+        let errors = #expect(throws: ConfigurationErrors.self) { try read(text) }
+        #expect(errors?.errors.map(\.keyPath).contains(keyPath) == true)
+        #expect(errors?.errors.allSatisfy { $0.line == 1 } == true)
+    }
+}
