@@ -84,7 +84,10 @@ struct ServeOptions: ParsableArguments {
     var decisionLog: String?
     @Option(help: "Share of decisions that are written, 0 to 1.")
     var decisionLogSample = 1.0
-    @Option(name: .customShort("v"), help: "Verbosity: 0 warnings, 2 information, 4 debug, 5 trace.")
+    @Option(
+        name: [.customShort("v"), .customLong("v")],
+        help: "Verbosity: 0 warnings, 2 information, 4 debug, 5 trace."
+    )
     var verbosity = 2
     @Option(help: "Model time runs so many times faster than wall time: for tests and demos with mock servers.")
     var timeScale = 1.0
