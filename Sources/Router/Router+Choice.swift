@@ -66,7 +66,7 @@ extension Router {
     }
 
     func dials(of request: InferenceRequest) -> Dials {
-        options.classes[options.classIndex(of: request.priority)].dials
+        control.applied(to: options.classes[options.classIndex(of: request.priority)].dials)
     }
 
     /// Settings, with what was learned in place of defaults.

@@ -34,6 +34,10 @@ extension Router {
         self.calibrators = calibrators
         self.phases = phases
         fleet = sorted
+        if !sameFleet {
+            hostPorts.removeAll(keepingCapacity: true)
+            for (index, status) in sorted.endpoints.enumerated() { hostPorts[status.endpoint.hostPort] = index }
+        }
         if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }
         if !sameFleet { forgetPools() }
         for (index, status) in sorted.endpoints.enumerated() {

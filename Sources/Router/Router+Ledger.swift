@@ -7,6 +7,7 @@ import CostModel
 struct InFlight: Sendable {
     var request: InferenceRequest
     var placement: Placement
+    var arrivedAt: Instant
     var dispatchedAt: Instant
     var terms: CostTerms?
     var cachedTokens = 0
@@ -34,7 +35,13 @@ extension Router {
             return
         }
         let placement = choice.candidate.placement
-        var entry = InFlight(request: request, placement: placement, dispatchedAt: now, terms: choice.candidate.terms)
+        var entry = InFlight(
+            request: request,
+            placement: placement,
+            arrivedAt: now - choice.facts.waited,
+            dispatchedAt: now,
+            terms: choice.candidate.terms
+        )
         entry.cachedTokens = choice.candidate.cachedTokens
         entry.pulls = choice.candidate.pullFrom != nil
         let time = now.rawValue
@@ -68,13 +75,30 @@ extension Router {
         if let p = index(of: placement.prefiller) { refresh(p) }
         inFlight[request.id] = entry
         counts.tokensInFlight += request.promptTokens
+        if options.sharesWork { share(entry) }
+    }
+
+    private mutating func share(_ entry: InFlight) {
+        guard let p = index(of: entry.placement.prefiller), let d = index(of: entry.placement.destination) else {
+            return
+        }
+        let work = PeerNotice.Work(
+            prefiller: fleet.endpoints[p].endpoint.hostPort,
+            destination: fleet.endpoints[d].endpoint.hostPort,
+            promptTokens: entry.request.promptTokens,
+            outputTokens: entry.request.outputTokens,
+            streams: entry.request.streams,
+            prefill: Seconds(entry.work),
+            tail: Seconds(entry.tail)
+        )
+        notify(entry.request.id, .dispatched(work))
     }
 
     /// Follows a request without an inference: a count, no work.
     mutating func follow(_ request: InferenceRequest, at index: Int, _ placement: Placement) {
         guard inFlight.count < Self.maximumInFlight else { return }
         ledgers[index].begin()
-        inFlight[request.id] = InFlight(request: request, placement: placement, dispatchedAt: now)
+        inFlight[request.id] = InFlight(request: request, placement: placement, arrivedAt: now, dispatchedAt: now)
     }
 
     mutating func firstToken(_ id: RequestID, into actions: inout [RouterAction]) {
@@ -93,6 +117,7 @@ extension Router {
             entry.joinedAt = ledgers[d].join(prompt: entry.request.promptTokens, in: 0)
         }
         inFlight[id] = entry
+        notify(id, .firstToken)
         monitor.firstToken(predicted: terms.ttft.rawValue, observed: (now - entry.dispatchedAt).rawValue)
         pump(into: &actions)
     }
@@ -103,6 +128,8 @@ extension Router {
             leaveLedger(id, entry)
             judge(entry, outcome)
             if entry.request.isInference {
+                notify(id, .ended)
+                steer(entry, outcome)
                 counts.ended(outcome.kind)
                 // A request that failed or was left early could not show one.
                 if outcome.kind == .completed { monitor.requestEnded(firstTokenSeen: entry.firstTokenAt != nil) }
@@ -113,6 +140,22 @@ extension Router {
             return
         }
         pump(into: &actions)
+    }
+
+    /// Tells the control whether the request met its bounds, as far as anybody saw.
+    private mutating func steer(_ entry: InFlight, _ outcome: Outcome) {
+        guard options.control != nil, let terms = entry.terms else { return }
+        var isMet: Bool?
+        let level = options.serviceLevel(of: entry.request)
+        if outcome.kind == .completed, let firstToken = entry.firstTokenAt {
+            let isInTime = level.ttft.map { firstToken - entry.arrivedAt <= $0 } ?? true
+            let steps = Double(max((outcome.outputTokens ?? entry.request.outputTokens) - 1, 1))
+            let isFast = level.tpot.map { (now - firstToken) / steps <= $0 } ?? true
+            isMet = isInTime && isFast
+        } else if outcome.kind != .cancelled, outcome.kind != .completed {
+            isMet = false
+        }
+        control.ended(isMet: isMet, dollars: terms.busy, at: now)
     }
 
     private mutating func leaveLedger(_ id: RequestID, _ entry: InFlight) {

@@ -42,6 +42,14 @@ package struct Router: Sendable {
     /// Running mean of predicted prefills, in seconds.
     var meanWork = 0.0
     var order: [Int] = []
+    var control: DialControl
+
+    // Pickers side by side.
+    var peers: [PeerNotice.Key: PeerWork] = [:]
+    var peersSwept = Instant.origin
+    var notices: [PeerNotice] = []
+    var hostPorts: [String: Int] = [:]
+
     package internal(set) var counts = RouterCounts()
     var arrivals = DecayedRate(window: 30)
     var reuse = DecayedShare(memory: 0.99)
@@ -64,6 +72,7 @@ package struct Router: Sendable {
         self.prefixes = prefixes
         draws = SeededDraws(seed: seed)
         queue = WaitingQueue(options.queue)
+        control = DialControl(options.control)
         outputLengths = OutputLengths()
         promptLengths = PromptLengths()
     }
@@ -79,6 +88,7 @@ package struct Router: Sendable {
         case .fleetChanged(let snapshot): fleetChanged(snapshot, into: &actions)
         case .loadObserved(let id, let load): loadObserved(id, load)
         case .phasesObserved(let id, let growth): phasesObserved(id, growth)
+        case .peer(let notice): peerNoticed(notice)
         case .tick:
             wakeAt = nil
             pump(into: &actions)

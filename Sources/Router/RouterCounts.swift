@@ -2,7 +2,7 @@
 // Copyright the epp-pd authors
 
 /// What the Router has done since it started, and what it holds now.
-package struct RouterCounts: Sendable, Hashable {
+package struct RouterCounts: Sendable, Hashable, Codable {
     package internal(set) var arrived: UInt64 = 0
     package internal(set) var refused: UInt64 = 0
     package internal(set) var pairs: UInt64 = 0

@@ -76,6 +76,8 @@ package enum RouterEvent: Sendable {
     case loadObserved(EndpointID, EndpointLoad)
     /// How an endpoint's histograms grew since they were last read.
     case phasesObserved(EndpointID, PhaseGrowth)
+    /// Another picker told what it did.
+    case peer(PeerNotice)
     case tick
 }
 

@@ -122,6 +122,12 @@ package struct RouterOptions: Sendable {
     package var recordedShare: Double
     /// Further destinations to name in a decision.
     package var fallbacks: Int
+    /// Steers the value of time. nil: the dials stay.
+    package var control: ControlTarget?
+    /// This picker among those that share work.
+    package var picker: UInt32
+    /// Leave notices for the other pickers.
+    package var sharesWork: Bool
 
     package init(
         binding: Binding = .early,
@@ -139,7 +145,10 @@ package struct RouterOptions: Sendable {
         refusesUnknownModels: Bool = true,
         ignoresSubset: Bool = false,
         recordedShare: Double = 0,
-        fallbacks: Int = 0
+        fallbacks: Int = 0,
+        control: ControlTarget? = nil,
+        picker: UInt32 = 0,
+        sharesWork: Bool = false
     ) {
         self.binding = binding
         self.earlyPools = earlyPools
@@ -157,6 +166,9 @@ package struct RouterOptions: Sendable {
         self.ignoresSubset = ignoresSubset
         self.recordedShare = recordedShare
         self.fallbacks = fallbacks
+        self.control = control
+        self.picker = picker
+        self.sharesWork = sharesWork
     }
 
     /// Index of the class that a priority falls into; priorities below all classes fall into the lowest.

@@ -47,7 +47,7 @@ package final class BaselinePolicy: SimulatedPolicy {
             pods[request.decoder].decodingTokens -= request.promptTokens
             pods[request.decoder].inFlight -= 1
         case .fleetChanged(let snapshot): refresh(snapshot)
-        case .loadObserved, .phasesObserved, .tick: return
+        case .loadObserved, .phasesObserved, .peer, .tick: return
         }
     }
 
