@@ -37,6 +37,8 @@ extension ProfileCatalog {
         if known.model == nil {
             estimate.widen(by: stated == nil ? LadderError.unknownModel : LadderError.guessedModel)
             if stated == nil { estimate.source = .unknown }
+        } else if !facts.isVerified {
+            estimate.widen(by: LadderError.unverified)
         }
         if known.accelerator == nil {
             estimate.source = .unknown
