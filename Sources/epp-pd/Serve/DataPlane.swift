@@ -17,7 +17,14 @@ final class DataPlane: Sendable {
     private let healthServices: LoopHealth
 
     /// - Throws: `SystemError` where the kernel gives no thread or descriptor.
-    init(_ options: ServeOptions, host: RouterHost, exchange: ExchangeOptions, counters: ExchangeCounters) throws {
+    init(
+        _ options: ServeOptions,
+        host: RouterHost,
+        exchange: ExchangeOptions,
+        counters: ExchangeCounters,
+        certificates: TLSCertificates?,
+        certificatesChanged: @escaping @Sendable (TLSReload) -> Void
+    ) throws {
         loops = try EventLoop.start(count: options.loops ?? Self.defaultLoops)
         let services = LoopHealth()
         healthServices = services
@@ -26,7 +33,9 @@ final class DataPlane: Sendable {
         let offersHealth = options.healthChecking
         processing = GRPCServer(
             ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2),
-            loops: loops
+            loops: loops,
+            certificates: certificates,
+            certificatesChanged: certificatesChanged
         ) { loop in
             let picker = host.picker(on: loop)
             let service = ExtProcService(

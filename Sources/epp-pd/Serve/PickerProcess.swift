@@ -9,7 +9,9 @@ import Fleet
 import Foundation
 import Gateway
 import Logging
+import PrefixIndex
 import Router
+import Telemetry
 import Transport
 
 /// The composition root of `serve`: makes the parts, connects them, and ends them in order.
@@ -33,10 +35,13 @@ final class PickerProcess: Sendable {
         let readiness = Readiness()
         self.readiness = readiness
         decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
-        let observer = RequestObserver(decisionLog: decisionLog)
+        let metrics = Metrics()
+        let observer = RequestObserver(metrics: metrics, decisionLog: decisionLog)
+        let prefixes = try PrefixKnowledge(bytes: options.prefixIndexMib << 20)
         let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
         let host = RouterHost(
-            router: Self.router(options, configuration, catalog),
+            router: Self.router(options, configuration, catalog, prefixes),
+            prefixes: prefixes,
             priorities: configuration.objectives,
             clock: clock,
             observer: observer
@@ -53,24 +58,28 @@ final class PickerProcess: Sendable {
                 events: { host.fleetEvents($0) }
             )
         )
+        let counters = ExchangeCounters(log: log)
         dataPlane = try DataPlane(
             options,
             host: host,
             exchange: Self.exchangeOptions(options),
-            counters: ExchangeCounters(log: log)
+            counters: counters,
+            certificates: try Self.certificates(options),
+            certificatesChanged: { [log] in Self.report($0, log) }
         )
         admin = try AdminServer(
             address: options.bindAddress,
             port: options.metricsPort,
-            pages: Self.pages(readiness)
+            pages: AdminPages(
+                host: host,
+                metrics: metrics,
+                readiness: readiness,
+                fleet: fleet,
+                prefixes: prefixes,
+                counters: counters,
+                decisionLog: decisionLog
+            ).all
         )
-    }
-
-    private static func pages(_ readiness: Readiness) -> [AdminPage] {
-        [
-            AdminPage("/healthz") { (200, "ok\n") },
-            AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readiness.current.rawValue + "\n") },
-        ]
     }
 
     /// Serves until the process is told to end; returns when it has drained.
@@ -144,7 +153,8 @@ extension PickerProcess {
     private static func router(
         _ options: ServeOptions,
         _ configuration: PickerConfiguration,
-        _ catalog: ProfileCatalog
+        _ catalog: ProfileCatalog,
+        _ prefixes: PrefixKnowledge
     ) -> Router {
         Router(
             options: RouterOptions(
@@ -163,9 +173,33 @@ extension PickerProcess {
                 recordedShare: options.decisionLog == nil ? 0 : options.decisionLogSample,
                 fallbacks: options.destinations - 1
             ),
-            prefixes: PrefixKnowledge(bytes: options.prefixIndexMib << 20),
+            prefixes: prefixes,
             seed: options.seed ?? .random(in: .min ... .max)
         )
+    }
+
+    private static func certificates(_ options: ServeOptions) throws -> TLSCertificates? {
+        guard options.secureServing else { return nil }
+        do {
+            return try TLSCertificates(
+                TLSOptions(
+                    certificateFolder: options.certPath,
+                    minimumVersion: options.tlsMinVersion == .v1_3 ? .v1_3 : .v1_2,
+                    reloads: options.enableCertReload
+                )
+            )
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
+    private static func report(_ reload: TLSReload, _ log: Logger) {
+        switch reload {
+        case .reloaded: log.info("certificate loaded again")
+        case .failed(let error):
+            log.error("the new certificate cannot be used; the old one stays", metadata: ["error": "\(error)"])
+        }
     }
 
     private static func fleetOptions(_ options: ServeOptions) -> FleetService.Options {

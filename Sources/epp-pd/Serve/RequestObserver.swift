@@ -3,25 +3,31 @@
 
 import CostModel
 import Router
+import Telemetry
 
-/// Writes sampled decisions to the log.
+/// Counts requests, and writes sampled decisions to the log.
 final class RequestObserver: ServeObserver {
+    private let metrics: Metrics
     private let decisionLog: DecisionLog?
 
-    init(decisionLog: DecisionLog?) { self.decisionLog = decisionLog }
+    init(metrics: Metrics, decisionLog: DecisionLog?) {
+        self.metrics = metrics
+        self.decisionLog = decisionLog
+    }
 
-    func arrived(_ request: InferenceRequest) {}
+    func arrived(_ request: InferenceRequest, at now: Instant) { metrics.arrived(request, at: now) }
 
-    func dispatched(
-        _ flight: Flight,
-        _ decision: Decision,
-        records: [DecisionRecord],
-        endpoints: [EndpointID: Endpoint]
-    ) {
+    func decided(in wall: Seconds) { metrics.decided(wall) }
+
+    func dispatched(_ request: RequestID, _ decision: Decision, records: [DecisionRecord]) {
+        metrics.dispatched(request, decision)
         for record in records { decisionLog?.write(record) }
     }
 
-    func refused(_ flight: Flight, _ refusal: Refusal, at now: Instant) {}
-    func firstToken(_ flight: Flight, at now: Instant) {}
-    func ended(_ flight: Flight, _ outcome: Outcome, at now: Instant) {}
+    func refused(_ request: RequestID, _ refusal: Refusal) { metrics.refused(request, refusal) }
+    func firstToken(_ request: RequestID, at now: Instant) { metrics.firstToken(request, at: now) }
+    func ended(_ request: RequestID, _ outcome: Outcome, at now: Instant) {
+        metrics.ended(request, outcome, at: now)
+    }
+    func fleetChanged(_ snapshot: FleetSnapshot) { metrics.fleetChanged(snapshot) }
 }

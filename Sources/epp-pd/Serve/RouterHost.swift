@@ -14,9 +14,9 @@ import Transport
 final class RouterHost: Sendable {
     private struct State {
         var router: Router
-        var flights: [RequestID: Flight] = [:]
-        /// What each endpoint is called on the wire; those that left stay until no flight needs them.
+        /// What each endpoint is called on the wire.
         var endpoints: [EndpointID: Endpoint] = [:]
+        var fleet: [EndpointStatus] = []
         var wakeAt: Instant?
         /// Reused from event to event.
         var actions: [RouterAction] = []
@@ -33,15 +33,24 @@ final class RouterHost: Sendable {
     private let phases = Mutex(PhaseHistory())
     private let pickers = Mutex<[LoopPicker?]>([])
     private let observer: any ServeObserver
+    private let prefixes: PrefixKnowledge
     private let priorities: [String: Int]
 
     /// - Parameters:
     ///   - router: the machine to shell.
+    ///   - prefixes: what the router asks; told here what the fleet is.
     ///   - priorities: priority by the name of a request's objective; others have 0.
     ///   - clock: the model clock of the process.
     ///   - observer: hears of each request.
-    init(router: Router, priorities: [String: Int], clock: ModelClock, observer: any ServeObserver) {
+    init(
+        router: Router,
+        prefixes: PrefixKnowledge,
+        priorities: [String: Int],
+        clock: ModelClock,
+        observer: any ServeObserver
+    ) {
         self.clock = clock
+        self.prefixes = prefixes
         self.priorities = priorities
         self.observer = observer
         state = Mutex(State(router: router))
@@ -67,9 +76,12 @@ final class RouterHost: Sendable {
                 priority: parsed.objective.flatMap { priorities[$0] } ?? 0,
                 lengths: state.router
             )
-            state.flights[request.id] = Flight(request, at: now)
-            observer.arrived(request)
-            return handle(.arrived(request), &state, now)
+            observer.arrived(request, at: now)
+            let began = MonotonicTime.current
+            let effects = handle(.arrived(request), &state, now)
+            let (seconds, attoseconds) = (MonotonicTime.current - began).components
+            observer.decided(in: Seconds(Double(seconds) + Double(attoseconds) * 1e-18))
+            return effects
         }
         perform(effects, on: picker)
     }
@@ -77,10 +89,7 @@ final class RouterHost: Sendable {
     func firstToken(_ id: RequestID, on picker: LoopPicker) {
         let now = clock.now
         let effects = state.withLock { state in
-            if let flight = state.flights[id], flight.firstTokenAt == nil {
-                state.flights[id]?.firstTokenAt = now
-                observer.firstToken(flight, at: now)
-            }
+            observer.firstToken(id, at: now)
             return handle(.firstToken(id), &state, now)
         }
         perform(effects, on: picker)
@@ -89,7 +98,7 @@ final class RouterHost: Sendable {
     func ended(_ id: RequestID, _ outcome: Outcome, on picker: LoopPicker) {
         let now = clock.now
         let effects = state.withLock { state in
-            if let flight = state.flights.removeValue(forKey: id) { observer.ended(flight, outcome, at: now) }
+            observer.ended(id, outcome, at: now)
             return handle(.ended(id, outcome), &state, now)
         }
         perform(effects, on: picker)
@@ -98,12 +107,15 @@ final class RouterHost: Sendable {
     // MARK: - From the control plane
 
     func fleetChanged(_ snapshot: FleetSnapshot) {
+        prefixes.fleetChanged(snapshot)
         let now = clock.now
         let effects = state.withLock { state in
             state.endpoints = Dictionary(
                 snapshot.endpoints.map { ($0.endpoint.id, $0.endpoint) },
                 uniquingKeysWith: { first, _ in first }
             )
+            state.fleet = snapshot.endpoints
+            observer.fleetChanged(snapshot)
             return handle(.fleetChanged(snapshot), &state, now)
         }
         perform(effects, on: nil)
@@ -119,6 +131,7 @@ final class RouterHost: Sendable {
                 }
             case .restarted(let id), .left(let id):
                 phases.withLock { $0.forget(id) }
+                prefixes.forget(id)
             }
         }
     }
@@ -128,10 +141,14 @@ final class RouterHost: Sendable {
         perform(state.withLock { handle(event, &$0, now) }, on: nil)
     }
 
-    /// Reads the Router under its lock: for metrics and debug pages.
-    func inspect<Result: Sendable>(_ body: (borrowing Router) -> Result) -> Result {
-        state.withLock { body($0.router) }
-    }
+    /// What the Router holds now: for metrics and debug pages.
+    var summary: RouterSummary { state.withLock { $0.router.summary(at: clock.now) } }
+
+    /// What each endpoint's observations have taught, in the order of ids.
+    var calibrators: [(name: String, calibrator: PodCalibrator)] { state.withLock { $0.router.calibratorsByName } }
+
+    /// The fleet as the last snapshot told it, in the order of ids.
+    var fleetNow: [EndpointStatus] { state.withLock { $0.fleet } }
 
     // MARK: - Actions
 
@@ -142,9 +159,9 @@ final class RouterHost: Sendable {
         for action in state.actions {
             switch action {
             case .dispatch(let id, let decision):
-                effects.verdicts.append((id, dispatch(id, decision, &state, now)))
+                effects.verdicts.append((id, dispatch(id, decision, &state)))
             case .refuse(let id, let refusal):
-                if let flight = state.flights.removeValue(forKey: id) { observer.refused(flight, refusal, at: now) }
+                observer.refused(id, refusal)
                 effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
             case .wake(let at):
                 // One timer is enough: each tick asks for the next.
@@ -159,8 +176,7 @@ final class RouterHost: Sendable {
     private func dispatch(
         _ id: RequestID,
         _ decision: Decision,
-        _ state: inout State,
-        _ now: Instant
+        _ state: inout State
     ) -> Verdict {
         let destinations = ([decision.placement.destination] + decision.fallbacks)
             .compactMap { state.endpoints[$0]?.hostPort }
@@ -169,11 +185,7 @@ final class RouterHost: Sendable {
             assertionFailure("a decision named an endpoint that the snapshot does not hold")
             return .answer(RefusalAnswer.answer(to: .noEndpoint(reason: "the chosen endpoint left")))
         }
-        state.flights[id]?.decision = decision
-        state.flights[id]?.dispatchedAt = now
-        if let flight = state.flights[id] {
-            observer.dispatched(flight, decision, records: state.router.takeRecords(), endpoints: state.endpoints)
-        }
+        observer.dispatched(id, decision, records: state.router.takeRecords())
         var prefiller: String?
         if case .pair(let prefill, _) = decision.placement { prefiller = state.endpoints[prefill]?.hostPort }
         return .route(

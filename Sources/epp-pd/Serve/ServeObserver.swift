@@ -6,15 +6,13 @@ import Router
 
 /// Hears what happens to requests, in order, one call at a time. Counts and logs; decides nothing.
 protocol ServeObserver: AnyObject, Sendable {
-    func arrived(_ request: InferenceRequest)
+    func arrived(_ request: InferenceRequest, at now: Instant)
+    /// One event of the Router took so long on the wall.
+    func decided(in wall: Seconds)
     /// `records`: what decisions saw since the last call, for those that are sampled for the decision log.
-    func dispatched(
-        _ flight: Flight,
-        _ decision: Decision,
-        records: [DecisionRecord],
-        endpoints: [EndpointID: Endpoint]
-    )
-    func refused(_ flight: Flight, _ refusal: Refusal, at now: Instant)
-    func firstToken(_ flight: Flight, at now: Instant)
-    func ended(_ flight: Flight, _ outcome: Outcome, at now: Instant)
+    func dispatched(_ request: RequestID, _ decision: Decision, records: [DecisionRecord])
+    func refused(_ request: RequestID, _ refusal: Refusal)
+    func firstToken(_ request: RequestID, at now: Instant)
+    func ended(_ request: RequestID, _ outcome: Outcome, at now: Instant)
+    func fleetChanged(_ snapshot: FleetSnapshot)
 }

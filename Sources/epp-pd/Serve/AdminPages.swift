@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+import Fleet
+import Foundation
+import PrefixIndex
+import Router
+import Telemetry
+
+/// The pages of a serving picker.
+struct AdminPages {
+    let host: RouterHost
+    let metrics: Metrics
+    let readiness: Readiness
+    let fleet: FleetService
+    let prefixes: PrefixKnowledge
+    let counters: ExchangeCounters
+    let decisionLog: DecisionLog?
+
+    var all: [AdminPage] {
+        [
+            AdminPage("/metrics", Metrics.contentType) { (200, metrics.page(samples())) },
+            AdminPage("/healthz") { (200, "ok\n") },
+            AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readiness.current.rawValue + "\n") },
+            AdminPage("/debug/calibration", AdminPage.json) { Self.json(calibrations()) },
+            AdminPage("/debug/router", AdminPage.json) { Self.json(host.summary) },
+            AdminPage("/debug/fleet", AdminPage.json) { Self.json(host.fleetNow) },
+        ]
+    }
+
+    private struct Calibration: Encodable {
+        var endpoint: String
+        var calibration: PodCalibration
+        var calibrator: PodCalibrator
+    }
+
+    private func calibrations() -> [Calibration] {
+        host.calibrators.map {
+            Calibration(endpoint: $0.name, calibration: $0.calibrator.calibration, calibrator: $0.calibrator)
+        }
+    }
+
+    private static func json(_ value: some Encodable) -> (status: Int, body: String) {
+        guard let text = try? JSONLine.encode(value) else { return (500, "cannot be shown as JSON\n") }
+        return (200, text + "\n")
+    }
+
+    private func samples() -> MetricSamples {
+        var samples = MetricSamples()
+        samples.requestsWaiting = host.summary.queued
+        let fleet = fleet.statistics
+        samples.scrapes = fleet.scrapes
+        samples.scrapeErrors = zip(FetchFailure.reasons, fleet.scrapeFailures).map { MetricSamples.Reason($0, $1) }
+        samples.modelLists = fleet.modelLists
+        samples.modelListFailures = fleet.modelListFailures
+        samples.snapshots = fleet.snapshots
+        samples.reloads = fleet.reloads
+        samples.failedReloads = fleet.failedReloads
+        samples.fileIsBad = fleet.fileIsBad
+        let index = prefixes.statistics
+        samples.indexBytes = index.trie.bytes
+        samples.indexBlocks = index.trie.blocks
+        samples.immediateAnswers = counters.refusals.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
+        samples.servedElsewhere = Int(counters.servedElsewhereCount)
+        samples.protocolViolations = Int(counters.violations)
+        samples.decisionLogDropped = decisionLog?.dropped ?? 0
+        samples.processorSeconds = ProcessUsage.processorSeconds
+        samples.residentBytes = ProcessUsage.residentBytes
+        samples.isReady = readiness.isReady
+        samples.version = EPPPD.version
+        return samples
+    }
+}
