@@ -79,10 +79,10 @@ package struct ProfileCatalog: Sendable {
         fits = byKey.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    /// The catalogue without one configuration, for judging the ladder.
-    package func leavingOut(_ fit: FittedConfiguration) -> ProfileCatalog {
+    /// The catalogue without some of its fits, for judging the ladder.
+    package func without(_ isLeftOut: (FittedConfiguration) -> Bool) -> ProfileCatalog {
         var copy = self
-        copy.fits.removeAll { $0.label == fit.label && $0.engine == fit.engine }
+        copy.fits.removeAll(where: isLeftOut)
         return copy
     }
 
