@@ -24,6 +24,7 @@ final class PickerProcess: Sendable {
     private let decisionLog: DecisionLog?
     private let readiness: Readiness
     private let admin: AdminServer
+    private let housekeeping: Housekeeping
 
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
@@ -47,6 +48,12 @@ final class PickerProcess: Sendable {
             observer: observer
         )
         self.host = host
+        housekeeping = Housekeeping(
+            host: host,
+            prefixes: prefixes,
+            calibrationFile: options.calibrationFile,
+            log: log
+        )
         fleet = FleetService(
             fleet: endpoints,
             options: Self.fleetOptions(options),
@@ -87,6 +94,7 @@ final class PickerProcess: Sendable {
         let ended = DispatchSemaphore(value: 0)
         let signals = Signals()
         signals.on([SIGTERM, SIGINT]) { [self] in drain { ended.signal() } }
+        housekeeping.start()
         try fleet.start()
         try admin.start()
         let ports = try dataPlane.start()
@@ -103,6 +111,7 @@ final class PickerProcess: Sendable {
         fleet.stop()
         dataPlane.stop()
         admin.stop()
+        housekeeping.save()
         decisionLog?.flush()
         log.info("ended")
     }

@@ -147,6 +147,9 @@ final class RouterHost: Sendable {
     /// What each endpoint's observations have taught, in the order of ids.
     var calibrators: [(name: String, calibrator: PodCalibrator)] { state.withLock { $0.router.calibratorsByName } }
 
+    /// Gives the Router what an earlier process had learned.
+    func restore(_ saved: [String: PodCalibrator]) { state.withLock { $0.router.restore(saved) } }
+
     /// The fleet as the last snapshot told it, in the order of ids.
     var fleetNow: [EndpointStatus] { state.withLock { $0.fleet } }
 

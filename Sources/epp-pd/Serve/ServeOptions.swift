@@ -50,6 +50,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "Most memory of the prefix index, in MiB.")
     var prefixIndexMib = 1024
 
+    @Option(help: "Keep what is learned of each pod in this file over restarts.")
+    var calibrationFile: String?
+
     // MARK: Requests
 
     @Option(help: "Take no notice of the gateway's subset hint.")
