@@ -13,6 +13,9 @@ final class Connection: EventSource, PendingFlush {
     /// Rounds of filling and sending before other connections get their turn.
     private static let roundsPerTurn = 8
 
+    /// Between the two GOAWAYs of a shutdown: a round trip within a cluster, with room.
+    static let goAwayDelay = Duration.milliseconds(200)
+
     /// Where the shard keeps this connection.
     var slot = 0
     let session: HTTP2Session
@@ -28,7 +31,7 @@ final class Connection: EventSource, PendingFlush {
     private var hasReceived = false
     private var shutdown = Shutdown.none
 
-    private enum Shutdown { case none, announced, refusing }
+    private enum Shutdown: Equatable { case none, announced(MonotonicTime), refusing }
 
     /// - Throws: `HTTP2Error` or `TLSError`, where there is no memory.
     init(descriptor: Int32, shard: ServerShard) throws {
@@ -177,18 +180,20 @@ final class Connection: EventSource, PendingFlush {
         let options = shard.options
         if let blockedSince, now - blockedSince >= options.writeStallTimeout { return close(.failed) }
         if !hasReceived, now - openedAt >= options.handshakeTimeout { return close(.failed) }
-        if session.openCalls == 0, now - lastActivity >= options.idleTimeout { refuseNewStreams() }
+        if session.openCalls == 0, now - lastActivity >= options.idleTimeout { announceShutdown() }
+        refuseNewStreamsIfAnnounced(now)
     }
 
-    /// Tells the peer to go elsewhere with new streams.
+    /// Asks the peer to go elsewhere with new streams.
     func announceShutdown() {
         guard shutdown == .none else { return }
-        shutdown = .announced
+        shutdown = .announced(shard.loop.now)
         session.announceShutdown()
     }
 
-    func refuseNewStreams() {
-        guard shutdown != .refusing else { return }
+    /// Ends the notice that was given, once what the peer sent before it heard of it must have come.
+    func refuseNewStreamsIfAnnounced(_ now: MonotonicTime) {
+        guard case .announced(let since) = shutdown, now - since >= Self.goAwayDelay else { return }
         shutdown = .refusing
         session.refuseNewStreams()
     }

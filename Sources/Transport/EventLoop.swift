@@ -23,7 +23,7 @@ internal import Synchronization
     let plaintextBuffer: UnsafeMutableRawBufferPointer
     private let poll: EventPoll
     private let wakeUp: WakeUp
-    private let inbox = Mutex(Inbox())
+    private let inbox = Guarded(Inbox())
     private let thread = Mutex<pthread_t?>(nil)
     private var threadID: pthread_t?
     private var timers = TimerQueue()

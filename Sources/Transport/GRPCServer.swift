@@ -12,8 +12,6 @@ internal import Synchronization
 ///
 /// All methods may be called from any thread.
 package final class GRPCServer: Sendable {
-    /// Between the two GOAWAYs of a drain: a round trip within a cluster, with room.
-    private static let goAwayDelay = Duration.milliseconds(200)
     private static let certificateInterval = Duration.seconds(1)
     private static let drainPollInterval = Duration.milliseconds(20)
 
@@ -169,10 +167,7 @@ package final class GRPCServer: Sendable {
 
     private func tellAllToLeave() {
         for shard in shards {
-            shard.loop.post {
-                shard.announceShutdown()
-                shard.loop.schedule(after: Self.goAwayDelay) { shard.refuseNewStreams() }
-            }
+            shard.loop.post { shard.sendPeersAway() }
         }
     }
 

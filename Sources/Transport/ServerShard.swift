@@ -58,12 +58,14 @@ final class ServerShard: @unchecked Sendable {
         assigned.subtract(1, ordering: .relaxed)
     }
 
-    func announceShutdown() {
+    /// Asks the peers of all connections to go elsewhere with new streams, then refuses these. Later connections are not
+    /// meant.
+    func sendPeersAway() {
         for connection in connections { connection.announceShutdown() }
-    }
-
-    func refuseNewStreams() {
-        for connection in connections { connection.refuseNewStreams() }
+        loop.schedule(after: Connection.goAwayDelay) { [weak self] in
+            guard let self else { return }
+            for connection in connections { connection.refuseNewStreamsIfAnnounced(loop.now) }
+        }
     }
 
     /// Cuts every connection. New ones are not taken either.
