@@ -22,6 +22,7 @@ struct DrainTests {
         let start = MonotonicTime.current
         server.server.drain(grace: grace, timeout: .seconds(20)) { isDone.set() }
         // Comes at once, as a client does that was sent away: it is not sent away itself.
+        try client.pump { client.http2.goAways.count == 1 }
         let newcomer = try SocketClient(port: server.port)
         #expect(try newcomer.unary("/echo", [2]).messages == [[2]])
         // Two GOAWAYs: a notice, then the last stream that is taken.
