@@ -51,8 +51,18 @@ enum Scene {
         options.prefillNoise = 0
         options.decodeNoise = 0
         options.speedBias = 0
-        options.transferSetup = 0
+        options.connectors = [connector(setup: 0)]
         return options
+    }
+
+    static func connector(setup: Double, isLayerwise: Bool = true) -> Connector {
+        Connector(
+            name: "simulated",
+            fixedCost: Seconds(setup),
+            efficiency: 1,
+            isLayerwise: isLayerwise,
+            allowsUnequalTensorParallel: true
+        )
     }
 
     static func workload(_ requests: [OfferedRequest], blockSize: Int = 100) -> Workload {

@@ -59,17 +59,15 @@ extension Simulation {
         guard transfer.isActive, transfer.version == version else { return }
         network.end(index, at: now, due: &due)
         requests[transfer.request].transfer = -1
-        var delay = options.transferSetup
-        if transfer.purpose == 1 { delay += repackTime(transfer.request) }
+        let link = link(transfer.source, transfer.target)
+        var delay = link?.connector.fixedCost.rawValue ?? 0
+        // Rearranging KV at unequal tensor parallelism passes it once through the receiver's memory.
+        if transfer.purpose == 1, link?.repacks == true {
+            let (p, d) = (endpoints[transfer.source].profile, endpoints[transfer.target].profile)
+            let bytes = Double(workload.requests[transfer.request].promptTokens) * p.kvBytesPerToken
+            delay += bytes / max(d.memoryBytesPerSecond, 1)
+        }
         queue.push(at: now + delay, .kvArrival, transfer.request, transfer.purpose)
-    }
-
-    /// Rearranging KV at unequal tensor parallelism passes it once through the receiver's memory.
-    private func repackTime(_ index: Int) -> Double {
-        let (p, d) = (endpoints[Int(requests[index].prefiller)], endpoints[Int(requests[index].decoder)])
-        guard p.kv.tensorParallel != d.kv.tensorParallel else { return 0 }
-        let bytes = Double(workload.requests[index].promptTokens) * p.profile.kvBytesPerToken
-        return bytes / max(d.profile.memoryBytesPerSecond, 1)
     }
 
     func kvArrived(_ index: Int, isPrompt: Bool) throws(SimulationError) {
@@ -159,8 +157,8 @@ extension Simulation {
         with(pod) { $0.submit(job, at: $1, into: &$2) }
     }
 
-    /// The decode pod has room: what it lacks of the prompt's KV is sent. Layers went ahead while the prompt was computed,
-    /// all but the last (latency model, formula 6).
+    /// The decode pod has room: what it lacks of the prompt's KV is sent. Over a layer-wise connector all layers but the
+    /// last went ahead while the prompt was computed, as far as the line allowed (latency model, formula 6).
     private func beginTransfer(_ index: Int, cached: Int) {
         let (p, d) = (Int(requests[index].prefiller), Int(requests[index].decoder))
         let missing = max(workload.requests[index].promptTokens - cached, 0)
@@ -170,7 +168,7 @@ extension Simulation {
         }
         let profile = endpoints[p].profile
         let bytes = Double(missing) * profile.kvBytesPerToken
-        let layers = Double(max(profile.layers, 1))
+        let layers = link(p, d)?.connector.isLayerwise == true ? Double(max(profile.layers, 1)) : 1
         let hidden = (1 - 1 / layers) * requests[index].prefillStart * network.fullRate(p, d)
         requests[index].transfer = Int32(
             network.begin(

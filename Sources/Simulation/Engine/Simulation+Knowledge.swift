@@ -7,17 +7,28 @@ import Router
 /// What pickers hear of the fleet, and what goes wrong with it.
 extension Simulation {
     /// Reads every pod's load, as a scrape of its metrics page would.
-    func scrape() {
+    /// - Returns: true when nothing but loads has changed.
+    func scrape() -> Bool {
         let time = Instant(now)
+        var isOnlyLoads = true
         for index in endpoints.indices {
             if isDown[index] || isSilent[index] {
-                let observed = snapshot.endpoints[index].load?.observedAt.rawValue ?? -.infinity
-                if now - observed > options.stalenessLimit { snapshot.endpoints[index].load = nil }
-                if isDown[index] { snapshot.endpoints[index].unavailable = .refusesConnections }
+                let observed = snapshot.endpoints[index].load?.observedAt.rawValue ?? now
+                if now - observed > options.stalenessLimit {
+                    snapshot.endpoints[index].load = nil
+                    isOnlyLoads = false
+                }
+                if isDown[index], snapshot.endpoints[index].unavailable == nil {
+                    snapshot.endpoints[index].unavailable = .refusesConnections
+                    isOnlyLoads = false
+                }
                 continue
             }
             let load = farm.servers[index].load(at: time)
-            snapshot.endpoints[index].unavailable = nil
+            if snapshot.endpoints[index].unavailable != nil {
+                snapshot.endpoints[index].unavailable = nil
+                isOnlyLoads = false
+            }
             snapshot.endpoints[index].load = EndpointLoad(
                 observedAt: time,
                 waiting: load.waiting,
@@ -26,6 +37,7 @@ extension Simulation {
             )
         }
         snapshot.version &+= 1
+        return isOnlyLoads
     }
 
     func sample() { series.add(at: now, busy: farm.servers.map { $0.busySeconds(at: now) }) }

@@ -32,7 +32,7 @@ package final class Simulation {
     /// Per picker.
     var policies: [any SimulatedPolicy] = []
     var prefixes: [SimulatedPrefixes] = []
-    var lengths: [OutputLengths]
+    var lengths: [MedianOutputLengths]
     var wakes: [Double]
     /// What a picker was told last of each pod.
     var snapshot: FleetSnapshot
@@ -75,7 +75,7 @@ package final class Simulation {
     ) throws(SimulationError) {
         try Self.judge(endpoints)
         self.workload = workload
-        self.endpoints = endpoints
+        self.endpoints = Self.connected(endpoints)
         self.knowledge = knowledge
         self.makePolicy = makePolicy
         self.stopwatch = stopwatch
@@ -96,13 +96,13 @@ package final class Simulation {
         unresolved = requests.count
         isDown = Array(repeating: false, count: endpoints.count)
         isSilent = isDown
-        lengths = Array(repeating: OutputLengths(), count: options.pickers)
+        lengths = Array(repeating: MedianOutputLengths(), count: options.pickers)
         wakes = Array(repeating: .infinity, count: options.pickers)
         versions = Array(repeating: 0, count: endpoints.count)
         queuedFor = Array(repeating: nil, count: endpoints.count)
         reportDraws = RandomStream(seed: options.seed, kind: 0xB10C, index: 0)
         indexOf = Dictionary(uniqueKeysWithValues: endpoints.enumerated().map { ($1.id, $0) })
-        let known = knowledge.exactState ? Self.scaled(endpoints, by: speeds) : endpoints
+        let known = knowledge.exactState ? Self.scaled(self.endpoints, by: speeds) : self.endpoints
         snapshot = FleetSnapshot(
             version: 0,
             endpoints: known.map { EndpointStatus(endpoint: $0) },
@@ -130,6 +130,11 @@ package final class Simulation {
         }
     }
 
+    /// The pods' profiles as they truly are in a run of these options.
+    static func trueProfiles(_ endpoints: [Endpoint], _ options: SimulationOptions) -> [PodProfile] {
+        zip(endpoints, speeds(of: endpoints, options)).map { $0.profile.slowed(by: $1) }
+    }
+
     private static func servers(
         _ endpoints: [Endpoint],
         _ workload: Workload,
@@ -150,6 +155,15 @@ package final class Simulation {
             )
             var seeds = RandomStream(seed: options.seed, kind: 0x5E4, index: UInt64(index))
             return ModelServer(configuration: configuration, seed: seeds.next())
+        }
+    }
+
+    /// KV moves between all pods of a run: one that names no connector gets the run's own.
+    private static func connected(_ endpoints: [Endpoint]) -> [Endpoint] {
+        endpoints.map { endpoint in
+            var copy = endpoint
+            copy.kv.connector = endpoint.kv.connector ?? Connector.simulated.name
+            return copy
         }
     }
 
@@ -177,7 +191,7 @@ package final class Simulation {
         if picker < policies.count {
             prefixes[picker] = index
             policies[picker] = policy
-            lengths[picker] = OutputLengths()
+            lengths[picker] = MedianOutputLengths()
             wakes[picker] = .infinity
         } else {
             prefixes.append(index)
@@ -191,7 +205,7 @@ package final class Simulation {
     ///
     /// - Parameter progress: told the share of requests that ended, now and then.
     package func run(progress: ((Double) -> Void)? = nil) throws(SimulationError) -> RunRecord {
-        scrape()
+        _ = scrape()
         for picker in policies.indices { try tell(picker, .fleetChanged(snapshot)) }
         if !workload.requests.isEmpty { queue.push(at: workload.requests[0].arrival, .arrival, 0) }
         queue.push(at: options.scrapeInterval, .scrape)
@@ -231,9 +245,8 @@ package final class Simulation {
         case .transfer: endTransfer(index, version: event.b)
         case .kvArrival: try kvArrived(index, isPrompt: event.b == 1)
         case .scrape:
-            scrape()
+            try tellLoads(scrape())
             queue.push(at: now + options.scrapeInterval, .scrape)
-            for picker in policies.indices { try tell(picker, .fleetChanged(snapshot)) }
         case .wake:
             guard wakes[index] <= now else { return }
             wakes[index] = .infinity
@@ -262,7 +275,7 @@ package final class Simulation {
             outputTokens: expected,
             streams: requests[index].streams,
             priority: requests[index].isSheddable ? -1 : 0,
-            serviceLevel: options.serviceLevel.serviceLevel(promptTokens: offered.promptTokens),
+            serviceLevel: options.serviceLevel.level(promptTokens: offered.promptTokens),
             prefix: PrefixKeys(
                 kind: .tokens,
                 tokensPerBlock: Double(workload.blockSize),
@@ -273,6 +286,20 @@ package final class Simulation {
     }
 
     // MARK: Pickers
+
+    /// Tells all pickers what a scrape found: the whole picture where more than loads has changed.
+    private func tellLoads(_ isOnlyLoads: Bool) throws(SimulationError) {
+        for picker in policies.indices {
+            guard isOnlyLoads else {
+                try tell(picker, .fleetChanged(snapshot))
+                continue
+            }
+            for index in endpoints.indices {
+                guard let load = snapshot.endpoints[index].load, load.observedAt.rawValue == now else { continue }
+                try tell(picker, .loadObserved(endpoints[index].id, load))
+            }
+        }
+    }
 
     /// Tells a picker something, and does what it says.
     func tell(_ picker: Int, _ event: RouterEvent) throws(SimulationError) {
@@ -353,7 +380,21 @@ package final class Simulation {
             case .local: d.canDecode
             case .both: d == .both
             }
+        if case .pair = placement, link(prefiller, decoder) == nil {
+            throw .notEligible(request: request, reason: "these pods cannot exchange KV")
+        }
         guard fits else { throw .notEligible(request: request, reason: "roles \(p) and \(d) for \(placement)") }
+    }
+
+    /// How KV moves between two pods, nil where it cannot.
+    func link(_ source: Int, _ target: Int) -> (connector: Connector, repacks: Bool)? {
+        let (p, d) = (endpoints[source].kv, endpoints[target].kv)
+        let name = p.connector ?? d.connector
+        let connector = options.connectors.first { $0.name == name } ?? .unknown
+        guard case .compatible(let repacks) = KVCompatibility(prefill: p, decode: d, connector: connector) else {
+            return nil
+        }
+        return (connector, repacks)
     }
 
     // MARK: Servers

@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import CostModel
+package import CostModel
 package import Router
 
-/// The service level of each request, from its prompt: TTFT ≤ base + perToken · prompt tokens, TPOT ≤ tpot.
-package struct ServiceLevelRule: Sendable, Hashable {
-    package var ttftBase: Double?
-    package var ttftPerToken: Double
-    package var tpot: Double?
+extension ServiceLevelRule {
+    /// The service level that results are judged by unless another is given: TTFT ≤ 1 s + 0.25 ms per prompt token,
+    /// TPOT ≤ 50 ms.
+    package static let standard = ServiceLevelRule(
+        ttftBase: Seconds(1),
+        ttftPerPromptToken: Seconds(milliseconds: 0.25),
+        tpot: Seconds(0.05)
+    )
+}
 
-    package init(ttftBase: Double? = 1, ttftPerToken: Double = 0.00025, tpot: Double? = 0.05) {
-        self.ttftBase = ttftBase
-        self.ttftPerToken = ttftPerToken
-        self.tpot = tpot
-    }
-
-    package func serviceLevel(promptTokens: Int) -> ServiceLevel {
-        ServiceLevel(
-            ttft: ttftBase.map { Seconds($0 + ttftPerToken * Double(promptTokens)) },
-            tpot: tpot.map { Seconds($0) }
-        )
-    }
+extension Connector {
+    /// What KV transfers of a run go over where its fleet names no connector: the tuned, layer-wise push that the
+    /// prototype assumed (latency model, section 2.4).
+    package static let simulated = Connector(
+        name: "simulated",
+        fixedCost: Seconds(0.002),
+        efficiency: 0.7,
+        isLayerwise: true,
+        allowsUnequalTensorParallel: true
+    )
 }
 
 /// Something that goes wrong, and when. Times are seconds of the run.
@@ -80,9 +82,9 @@ package struct SimulationOptions: Sendable, Hashable {
     package var decodeNoise = 0.1
     /// Log-deviation of a pod's constant speed, which nobody knows.
     package var speedBias = 0.1
-    /// Seconds of every KV transfer beside its bytes.
-    package var transferSetup = 0.002
-    package var serviceLevel = ServiceLevelRule()
+    /// What is known of the connectors that pods name; pods that name none use `simulated`.
+    package var connectors: [Connector] = [.simulated]
+    package var serviceLevel = ServiceLevelRule.standard
     /// Share of requests of priority −1.
     package var sheddableShare = 0.0
     /// TTFT charged to a request that was refused or failed.

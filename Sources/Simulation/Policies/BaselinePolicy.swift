@@ -47,7 +47,9 @@ package final class BaselinePolicy: SimulatedPolicy {
             pods[request.decoder].decodingTokens -= request.promptTokens
             pods[request.decoder].inFlight -= 1
         case .fleetChanged(let snapshot): refresh(snapshot)
-        case .loadObserved, .phasesObserved, .peer, .tick: return
+        case .loadObserved(let id, let load):
+            if let index = indexOf[id] { take(load, at: index) }
+        default: return
         }
     }
 
@@ -60,11 +62,14 @@ package final class BaselinePolicy: SimulatedPolicy {
         }
         for (index, status) in snapshot.endpoints.enumerated() where index < pods.count {
             pods[index].isAvailable = status.unavailable == nil
-            guard let load = status.load else { continue }
-            pods[index].waiting = load.waiting
-            pods[index].running = load.running
-            pods[index].kvUse = load.kvUse
+            if let load = status.load { take(load, at: index) }
         }
+    }
+
+    private func take(_ load: EndpointLoad, at index: Int) {
+        pods[index].waiting = load.waiting
+        pods[index].running = load.running
+        pods[index].kvUse = load.kvUse
     }
 
     private func endPrefill(_ id: RequestID) {

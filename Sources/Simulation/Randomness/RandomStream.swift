@@ -44,6 +44,9 @@ package struct RandomStream: RandomNumberGenerator, Sendable, Hashable {
         sigma > 0 ? exp(sigma * normal() - sigma * sigma / 2) : 1
     }
 
+    /// What a log-normal draw of mean 1 is multiplied by to have median 1.
+    package static func medianScale(sigma: Double) -> Double { exp(sigma * sigma / 2) }
+
     /// Exponential with mean 1.
     package mutating func exponential() -> Double { -log(1 - uniform()) }
 }

@@ -38,7 +38,7 @@ package struct RunRecord: Sendable {
     package func isMet(_ index: Int) -> Bool {
         let (request, offered) = (requests[index], workload.requests[index])
         guard request.state == .done else { return false }
-        let level = options.serviceLevel.serviceLevel(promptTokens: offered.promptTokens)
+        let level = options.serviceLevel.level(promptTokens: offered.promptTokens)
         if let limit = level.ttft, request.firstToken - offered.arrival > limit.rawValue { return false }
         if let limit = level.tpot, let tpot = tpot(request, offered), tpot > limit.rawValue { return false }
         return true

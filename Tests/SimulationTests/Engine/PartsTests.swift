@@ -26,8 +26,8 @@ struct EventQueueTests {
 
 struct OutputLengthTests {
     @Test func theMedianOfTheBucketElseOfTheNearest() {
-        var lengths = OutputLengths()
-        #expect(lengths.estimate(promptTokens: 1000) == OutputLengths.firstGuess)
+        var lengths = MedianOutputLengths()
+        #expect(lengths.estimate(promptTokens: 1000) == MedianOutputLengths.firstGuess)
         for value in [10, 30, 20] { lengths.observe(promptTokens: 600, outputTokens: value) }
         #expect(lengths.estimate(promptTokens: 1023) == 20)
         #expect(lengths.estimate(promptTokens: 5000) == 20)
@@ -36,7 +36,7 @@ struct OutputLengthTests {
     }
 
     @Test func onlyTheLastHundredCount() {
-        var lengths = OutputLengths()
+        var lengths = MedianOutputLengths()
         for _ in 0..<100 { lengths.observe(promptTokens: 600, outputTokens: 10) }
         for _ in 0..<51 { lengths.observe(promptTokens: 600, outputTokens: 500) }
         #expect(lengths.estimate(promptTokens: 600) == 500)

@@ -28,7 +28,7 @@ struct SimulationTests {
     @Test func theControlDelayAndOverheadComeFirst() throws {
         var options = Scene.exact
         options.controlDelay = 0.010
-        options.transferSetup = 0.002
+        options.connectors = [Scene.connector(setup: 0.002, isLayerwise: false)]
         var endpoints = Scene.pair
         endpoints[0].profile.ttftOverhead = Seconds(0.020)
         let workload = Scene.workload([OfferedRequest(arrival: 0, promptTokens: 1000, outputTokens: 10)])
@@ -38,7 +38,7 @@ struct SimulationTests {
             options: options,
             makePolicy: Scene.maker(RandomRule())
         ).run()
-        #expect(isNear(run.ttfts[0], 0.010 + 0.020 + 0.110 + 0.0001 + 0.002 + 0.012))
+        #expect(isNear(run.ttfts[0], 0.010 + 0.020 + 0.110 + 0.001 + 0.002 + 0.012))
     }
 
     @Test func repackingAtUnequalTensorParallelismCosts() throws {

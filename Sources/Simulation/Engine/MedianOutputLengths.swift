@@ -2,7 +2,7 @@
 // Copyright the epp-pd authors
 
 /// Guesses output lengths: the running median of the last hundred answers to prompts of like length, by powers of two.
-package struct OutputLengths: Sendable, Hashable {
+package struct MedianOutputLengths: Sendable, Hashable {
     /// Answers remembered per bucket.
     static let window = 100
     /// Where nothing was seen yet: between the medians of the public chat traces (129 and 350).

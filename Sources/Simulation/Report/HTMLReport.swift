@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// One self-contained page on an experiment: no script, no other file.
+package struct HTMLReport {
+    private let title: String
+    private let facts: [(String, String)]
+    private let runs: [PolicyRun]
+    private let results: ExperimentResults
+
+    /// - Parameters:
+    ///   - facts: what was run, as pairs of a name and a value.
+    ///   - runs: every run, in the order in which policies shall appear.
+    package init(title: String, facts: [(String, String)], runs: [PolicyRun], results: ExperimentResults) {
+        self.title = title
+        self.facts = facts
+        self.runs = runs
+        self.results = results
+    }
+
+    private var policies: [String] {
+        var seen: Set<String> = []
+        return runs.map(\.policy).filter { seen.insert($0).inserted }
+    }
+
+    private var loads: [Double] { Set(runs.map(\.load)).sorted() }
+
+    package var html: String {
+        let rows = facts.map { "<tr><th>\(escaped($0.0))</th><td>\(escaped($0.1))</td></tr>" }.joined(separator: "\n")
+        let legend = policies.enumerated().map { index, name in
+            "<span><i style=\"background:\(Chart.colour(index))\"></i>\(escaped(name))</span>"
+        }.joined(separator: " ")
+        let charts = (overview + distributions + utilisation).map { "<figure>\($0.svg)</figure>" }.joined(separator: "\n")
+        return """
+            <!DOCTYPE html>
+            <html lang="en"><head><meta charset="utf-8"><title>\(escaped(title))</title>
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <style>\(Self.style)</style></head><body>
+            <h1>\(escaped(title))</h1>
+            <table class="facts">\(rows)</table>
+            <p class="legend">\(legend)</p>
+            <div class="charts">\(charts)</div>
+            <h2>Numbers</h2>
+            \(table)
+            </body></html>
+            """
+    }
+
+    private static let style = """
+        :root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--dim:#666}
+        @media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#181818;--line:#333;--dim:#999}}
+        body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1360px;padding:0 1rem;color:var(--ink);background:var(--paper)}
+        .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:1rem}
+        figure{margin:0;border:1px solid var(--line);border-radius:6px}
+        svg{width:100%;height:auto;font-size:12px}svg text{fill:var(--ink)}svg .title{font-weight:600;font-size:14px}
+        svg .tick{fill:var(--dim);font-size:11px}svg .grid{stroke:var(--line)}
+        table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+        th:first-child,td:first-child{text-align:left}.facts td{text-align:left;white-space:normal}
+        .legend span{margin-right:1rem}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
+        """
+
+    // MARK: Charts
+
+    private func mean(_ policy: String, _ load: Double, _ value: (PolicyMetrics) -> Double) -> Double? {
+        let values = runs.filter { $0.policy == policy && $0.load == load }.map { value($0.metrics) }
+        return values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+    }
+
+    private func overLoads(_ value: @escaping (PolicyMetrics) -> Double) -> [Chart.Series] {
+        policies.map { policy in
+            Chart.Series(
+                name: policy,
+                points: loads.compactMap { load in mean(policy, load, value).map { (load, $0) } }
+            )
+        }
+    }
+
+    private var overview: [Chart] {
+        var charts: [Chart] = []
+        if loads.count > 1 {
+            charts.append(
+                Chart(
+                    title: "SLO attainment over load",
+                    xLabel: "load",
+                    yLabel: "share of offered requests",
+                    yRange: 0...1,
+                    series: overLoads(\.sloAttainment)
+                )
+            )
+            charts.append(
+                Chart(
+                    title: "Mean TTFT over load",
+                    xLabel: "load",
+                    yLabel: "ms",
+                    series: overLoads(\.ttftMean)
+                )
+            )
+        }
+        let dollars = policies.map { policy in
+            Chart.Series(
+                name: policy,
+                points: loads.compactMap { load in
+                    guard let x = mean(policy, load, \.busyDollarsPerThousand),
+                        let y = mean(policy, load, \.sloAttainment)
+                    else { return nil }
+                    return (x, y)
+                }
+            )
+        }
+        charts.append(
+            Chart(
+                title: "Dollars against attainment, a point per load",
+                xLabel: "busy dollars per 1,000 requests",
+                yLabel: "SLO attainment",
+                isScatter: true,
+                series: dollars
+            )
+        )
+        return charts
+    }
+
+    private func distribution(_ title: String, _ load: Double, _ values: (PolicyRun) -> [Double]) -> Chart {
+        Chart(
+            title: "\(title) at load \(load)",
+            xLabel: "ms",
+            yLabel: "share of requests",
+            xScale: .logarithmic,
+            yRange: 0...1,
+            series: policies.compactMap { policy in
+                guard let run = runs.first(where: { $0.policy == policy && $0.load == load }) else { return nil }
+                let points = values(run).enumerated().map { (x: $1 * 1000, y: Double($0) / 100) }
+                return Chart.Series(name: policy, points: points)
+            }
+        )
+    }
+
+    private var distributions: [Chart] {
+        loads.flatMap { load in
+            [
+                distribution("Time to first token", load) { $0.ttftPercentiles },
+                distribution("Time per output token", load) { $0.tpotPercentiles },
+            ]
+        }
+    }
+
+    /// Of the first run of each policy at the highest load.
+    private var utilisation: [Chart] {
+        guard let load = loads.last else { return [] }
+        return policies.compactMap { policy in
+            guard let run = runs.first(where: { $0.policy == policy && $0.load == load }) else { return nil }
+            let series = run.utilisation.map { pods in
+                Chart.Series(name: pods.accelerator, points: zip(pods.times, pods.shares).map { (x: $0, y: $1) })
+            }
+            let names = run.utilisation.enumerated().map { "\($1.accelerator)" }.joined(separator: ", ")
+            return Chart(
+                title: "Busy share, \(policy), load \(load): \(names)",
+                xLabel: "s",
+                yLabel: "share of time",
+                yRange: 0...1,
+                series: series
+            )
+        }
+    }
+
+    // MARK: Table
+
+    private var table: String {
+        let titles = [
+            "policy", "load", "seed", "TTFT mean ms", "p50", "p90", "p99", "TPOT mean ms", "p90", "SLO", "goodput rps",
+            "$/1k", "hit", "long p99 slowdown", "refused", "failed", "trace hash",
+        ]
+        let head = titles.map { "<th>\($0)</th>" }.joined()
+        let rows = runs.map { run in
+            let m = run.metrics
+            let numbers = [
+                run.load, Double(run.seed), m.ttftMean, m.ttftP50, m.ttftP90, m.ttftP99, m.tpotMean, m.tpotP90,
+                m.sloAttainment, m.goodput, m.busyDollarsPerThousand, m.prefixHitRatio, m.longPromptP99Slowdown,
+                Double(m.rejected), Double(m.failed),
+            ]
+            let cells = numbers.map { "<td>\(Self.short($0))</td>" }.joined()
+            return "<tr><td>\(escaped(run.policy))</td>\(cells)<td><code>\(m.traceHash)</code></td></tr>"
+        }
+        return "<table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table>\n\(boundsTable)"
+    }
+
+    private var boundsTable: String {
+        let titles = [
+            "load", "seed", "TTFT floor mean ms", "p90", "pooled SRPT mean ms", "pooled utilisation",
+            "infinite-cache hit", "$/1k floor",
+        ]
+        let head = titles.map { "<th>\($0)</th>" }.joined()
+        let rows = results.runs.map { run in
+            let b = run.bounds
+            let numbers = [
+                run.load, Double(run.seed), b.ttftFloorMean, b.ttftFloorP90, b.pooledMean, b.pooledUtilisation,
+                b.infiniteCacheHitRatio, b.dollarsPerThousand,
+            ]
+            return "<tr>" + numbers.map { "<td>\(Self.short($0))</td>" }.joined() + "</tr>"
+        }
+        return "<h2>Bounds</h2><table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table>"
+    }
+
+    private static func short(_ value: Double) -> String {
+        let digits: Double = abs(value) >= 100 ? 1 : abs(value) >= 10 ? 10 : 1000
+        let rounded = (value * digits).rounded() / digits
+        return rounded == rounded.rounded() && abs(rounded) < 1e15 ? "\(Int(rounded))" : "\(rounded)"
+    }
+}
