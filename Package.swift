@@ -81,7 +81,7 @@ let package = Package(
             name: "epp-pd",
             dependencies: [
                 "CostModel", "PrefixIndex", "Router", "Gateway", "Transport", "Configuration", "Fleet", "Telemetry",
-                "Simulation", "CLinux", "CSimdjson", argumentParser, logging, httpServer, sockets,
+                "Simulation", "CLinux", "CSimdjson", "CZlib", argumentParser, logging, httpServer, sockets,
             ],
             swiftSettings: settings
         ),

@@ -51,7 +51,8 @@ package struct Bounds: Sendable, Hashable, Codable {
                 if endpoint.role.canDecode { local = min(local, start) }
                 cheapest = min(cheapest, prefill * profile.dollarsPerSecond)
             }
-            let step = zip(endpoints, pods).filter(\.0.role.canDecode)
+            let step =
+                zip(endpoints, pods).filter(\.0.role.canDecode)
                 .map { $0.1.decode.step(batch: 1, kvTokens: Double(prompt)).rawValue }.min() ?? 0
             floors.append(min(pair + setup + step, local))
             works.append(pods.map { $0.prefill.duration(newTokens: new, cachedTokens: hit).rawValue }.min() ?? 0)

@@ -204,6 +204,8 @@ package final class Simulation {
     /// Runs to the last request's end.
     ///
     /// - Parameter progress: told the share of requests that ended, now and then.
+    /// - Returns: what the run left behind.
+    /// - Throws: `SimulationError` where a promise is broken.
     package func run(progress: ((Double) -> Void)? = nil) throws(SimulationError) -> RunRecord {
         _ = scrape()
         for picker in policies.indices { try tell(picker, .fleetChanged(snapshot)) }

@@ -26,7 +26,7 @@ package final class BaselinePolicy: SimulatedPolicy {
         var hasFirstToken = false
     }
 
-    /// - Parameter pulls: fetch a missing prefix from the pod that holds most where that is sooner than computing it.
+    /// With `pulls` it fetches a missing prefix from the pod that holds most, where that is sooner than computing it.
     package init(rule: any BaselineRule, prefixes: any PrefixAnswers, pulls: Bool, seed: UInt64) {
         self.rule = rule
         self.prefixes = prefixes

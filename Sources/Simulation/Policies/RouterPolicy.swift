@@ -10,7 +10,7 @@ package final class RouterPolicy: SimulatedPolicy {
     private let allowsPulls: Bool
     package let parameters: [String: String]
 
-    /// - Parameter allowsPulls: false takes peer pull away from every pod, to tell its gain from that of choosing.
+    /// Without `allowsPulls` no pod may fetch from a peer, to tell that gain from the gain of choosing.
     package init(router: Router, allowsPulls: Bool = true) {
         self.router = router
         self.allowsPulls = allowsPulls

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-
 #if canImport(Glibc)
     import Glibc
 #else
@@ -107,13 +106,17 @@ struct Chart {
         var text = ""
         for tick in xs.ticks {
             let at = number(x(tick, xs))
-            text += "<line class=\"grid\" x1=\"\(at)\" x2=\"\(at)\" y1=\"\(number(Self.top))\" y2=\"\(number(bottom))\"/>"
-            text += "<text class=\"tick\" text-anchor=\"middle\" x=\"\(at)\" y=\"\(number(bottom + 16))\">\(label(tick))</text>\n"
+            text +=
+                "<line class=\"grid\" x1=\"\(at)\" x2=\"\(at)\" y1=\"\(number(Self.top))\" y2=\"\(number(bottom))\"/>"
+            text +=
+                "<text class=\"tick\" text-anchor=\"middle\" x=\"\(at)\" y=\"\(number(bottom + 16))\">\(label(tick))</text>\n"
         }
         for tick in ys.ticks {
             let at = number(y(tick, ys))
-            text += "<line class=\"grid\" x1=\"\(number(Self.left))\" x2=\"\(number(right))\" y1=\"\(at)\" y2=\"\(at)\"/>"
-            text += "<text class=\"tick\" text-anchor=\"end\" x=\"\(number(Self.left - 6))\" y=\"\(number(y(tick, ys) + 4))\">"
+            text +=
+                "<line class=\"grid\" x1=\"\(number(Self.left))\" x2=\"\(number(right))\" y1=\"\(at)\" y2=\"\(at)\"/>"
+            text +=
+                "<text class=\"tick\" text-anchor=\"end\" x=\"\(number(Self.left - 6))\" y=\"\(number(y(tick, ys) + 4))\">"
             text += "\(label(tick))</text>\n"
         }
         let middle = number((Self.left + right) / 2)
@@ -129,7 +132,8 @@ struct Chart {
         let name = escaped(line.name)
         guard isScatter else {
             let path = places.map { "\(number($0.0)),\(number($0.1))" }.joined(separator: " ")
-            return "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\" points=\"\(path)\"><title>\(name)</title></polyline>\n"
+            return
+                "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\" points=\"\(path)\"><title>\(name)</title></polyline>\n"
         }
         return places.map { place in
             let (px, py) = (number(place.0), number(place.1))

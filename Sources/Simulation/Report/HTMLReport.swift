@@ -8,9 +8,7 @@ package struct HTMLReport {
     private let runs: [PolicyRun]
     private let results: ExperimentResults
 
-    /// - Parameters:
-    ///   - facts: what was run, as pairs of a name and a value.
-    ///   - runs: every run, in the order in which policies shall appear.
+    /// `facts` say what was run, as pairs of a name and a value; policies appear in the order of `runs`.
     package init(title: String, facts: [(String, String)], runs: [PolicyRun], results: ExperimentResults) {
         self.title = title
         self.facts = facts
@@ -30,7 +28,9 @@ package struct HTMLReport {
         let legend = policies.enumerated().map { index, name in
             "<span><i style=\"background:\(Chart.colour(index))\"></i>\(escaped(name))</span>"
         }.joined(separator: " ")
-        let charts = (overview + distributions + utilisation).map { "<figure>\($0.svg)</figure>" }.joined(separator: "\n")
+        let charts = (overview + distributions + utilisation).map { "<figure>\($0.svg)</figure>" }.joined(
+            separator: "\n"
+        )
         return """
             <!DOCTYPE html>
             <html lang="en"><head><meta charset="utf-8"><title>\(escaped(title))</title>

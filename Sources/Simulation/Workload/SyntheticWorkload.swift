@@ -18,9 +18,7 @@ package enum SyntheticWorkload {
     /// Longer prompts are cut: a common context window.
     static let contextWindow = 131_072
 
-    /// - Parameters:
-    ///   - count: requests.
-    ///   - rate: requests per second on average.
+    /// `count` requests at `rate` per second on average.
     package static func make(_ kind: SyntheticKind, count: Int, rate: Double, seed: UInt64) -> Workload {
         var source = SessionSource(seed: seed)
         var requests: [OfferedRequest] = []
@@ -37,7 +35,8 @@ package enum SyntheticWorkload {
     }
 
     /// The lengths of a workload under Poisson arrivals, without prefixes: as many requests as arrive in `duration`.
-    package static func poisson(lengthsOf workload: Workload, rate: Double, duration: Double, seed: UInt64) -> Workload {
+    package static func poisson(lengthsOf workload: Workload, rate: Double, duration: Double, seed: UInt64) -> Workload
+    {
         var random = RandomStream(seed: seed, kind: 0x9015, index: 0)
         var requests: [OfferedRequest] = []
         var t = random.exponential() / rate
