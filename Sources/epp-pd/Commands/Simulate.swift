@@ -204,8 +204,6 @@ struct Simulate: ParsableCommand {
     }
 }
 
-extension Mode: ExpressibleByArgument {}
-
 /// `KIND:POD@FROM+DURATION`; see the help of `simulate`.
 enum FaultArgument {
     static func parse(_ text: String, _ endpoints: [Endpoint]) throws -> Fault {
