@@ -149,7 +149,7 @@ enum JSONReadError: Error, Hashable {
     }
 
     /// The member of that name; the last one where there are several, as model servers' parsers take it.
-    subscript(_ key: String) -> JSONValue? {
+    subscript(_ key: StaticString) -> JSONValue? {
         var found: JSONValue?
         unsafe forEachMember { name, value in
             if unsafe name.equals(key) { found = value }

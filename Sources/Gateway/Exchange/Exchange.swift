@@ -84,9 +84,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func readSubset(of message: borrowing ProcessingRequest) {
+        guard message.hasMetadata, !service.options.ignoresSubset else { return }
         let names = service.options.headerNames
-        guard !service.options.ignoresSubset,
-            let subset = message.metadata(namespace: names.subsetNamespace, key: names.subset)
+        guard let subset = message.metadata(namespace: names.subsetNamespace, key: names.subset)
         else { return }
         // A list of endpoints, or one string of them as a header would carry it.
         self.subset = subset.flatMap { $0.split(separator: ",") }.map { entry in
@@ -95,6 +95,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func compareServed(in message: borrowing ProcessingRequest) {
+        guard message.hasMetadata else { return }
         let names = service.options.headerNames
         guard let route, let observer = service.observer,
             let served = message.metadata(namespace: names.destinationNamespace, key: names.served)?.first,
@@ -112,7 +113,10 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func handle(_ input: ExchangeMachine.Input, body: UnsafeRawBufferPointer) {
         // Held for all actions: finishing may close the call before the last one.
         guard let call else { return }
-        for action in machine.handle(input) { unsafe perform(action, body: body, on: call) }
+        var actions = service.borrowActions()
+        machine.handle(input, into: &actions)
+        for action in actions { unsafe perform(action, body: body, on: call) }
+        service.giveBack(&actions)
     }
 
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {

@@ -68,38 +68,46 @@ package struct ExchangeMachine: ~Copyable {
 
     /// Takes one input, and says what must now be done.
     package mutating func handle(_ input: Input) -> [Action] {
+        var actions: [Action] = []
+        handle(input, into: &actions)
+        return actions
+    }
+
+    /// Takes one input, and appends what must now be done.
+    package mutating func handle(_ input: Input, into actions: inout [Action]) {
         switch input {
         case .remoteEnded:
-            return streamEnded(lost: false) + finish(.ok)
+            streamEnded(lost: false, &actions)
+            finish(.ok, &actions)
+            return
         case .closed(let end):
             isFinished = true
-            return streamEnded(lost: end == .connectionLost)
+            return streamEnded(lost: end == .connectionLost, &actions)
         default:
-            break
+            guard !isOver else { return }
         }
-        guard !isOver else { return [] }
         switch input {
         case .requestHeaders(let endOfStream, let contentLength, let modes):
-            return requestHeaders(endOfStream: endOfStream, contentLength: contentLength, modes: modes)
+            requestHeaders(endOfStream: endOfStream, contentLength: contentLength, modes: modes, &actions)
         case .requestBody(let count, let endOfStream):
-            return requestBody(count: count, endOfStream: endOfStream)
+            requestBody(count: count, endOfStream: endOfStream, &actions)
         case .requestTrailers:
-            return requestTrailers()
+            requestTrailers(&actions)
         case .responseHeaders(let answer, let endOfStream):
-            return responseHeaders(answer, endOfStream: endOfStream)
+            responseHeaders(answer, endOfStream: endOfStream, &actions)
         case .responseBody(let count, let endOfStream):
-            return responseBody(count: count, endOfStream: endOfStream)
+            responseBody(count: count, endOfStream: endOfStream, &actions)
         case .responseTrailers:
-            return responseTrailers()
+            responseTrailers(&actions)
         case .resolved(let verdict):
-            return resolved(verdict)
+            resolved(verdict, &actions)
         case .rejected(let answer):
             isOwedAnEnd = false
-            return answerImmediately(answer)
+            answerImmediately(answer, &actions)
         case .violation(let status):
-            return violated(status)
+            violated(status, &actions)
         case .remoteEnded, .closed:
-            return []
+            break
         }
     }
 }
@@ -107,148 +115,151 @@ package struct ExchangeMachine: ~Copyable {
 // MARK: - The request's half
 
 extension ExchangeMachine {
-    private mutating func requestHeaders(endOfStream: Bool, contentLength: Int?, modes: BodyModes?) -> [Action] {
-        guard case .waiting = request, case .waiting = response else { return outOfOrder("request_headers") }
+    private mutating func requestHeaders(
+        endOfStream: Bool,
+        contentLength: Int?,
+        modes: BodyModes?,
+        _ actions: inout [Action]
+    ) {
+        guard case .waiting = request, case .waiting = response else { return outOfOrder("request_headers", &actions) }
         self.modes = modes ?? assumedModes
         guard self.modes.request != .unsupported, self.modes.response != .unsupported else {
-            return violated(GRPCStatus(.unimplemented, "body mode not supported"))
+            return violated(GRPCStatus(.unimplemented, "body mode not supported"), &actions)
         }
-        if endOfStream { return ask(Pending(headers: true, bodyEnded: true), wholeBody: false) }
+        if endOfStream { return ask(Pending(headers: true, bodyEnded: true), wholeBody: false, &actions) }
         switch self.modes.request {
         case .none, .streamed, .unsupported:
             // A streamed body comes only after the headers were answered, so the headers alone decide.
-            return ask(Pending(headers: true), wholeBody: false)
+            ask(Pending(headers: true), wholeBody: false, &actions)
         case .fullDuplex, .buffered:
-            if let contentLength, contentLength > bodyLimit { return tooLarge() }
+            if let contentLength, contentLength > bodyLimit { return tooLarge(&actions) }
             request = .gathering(bytes: 0)
             // A buffered body too comes only after the headers were answered; its answer may still change them.
-            return self.modes.request == .buffered ? [.answerRequestHeaders(nil)] : []
+            if self.modes.request == .buffered { actions.append(.answerRequestHeaders(nil)) }
         }
     }
 
-    private mutating func requestBody(count: Int, endOfStream: Bool) -> [Action] {
+    private mutating func requestBody(count: Int, endOfStream: Bool, _ actions: inout [Action]) {
         switch request {
         case .gathering(let bytes):
-            guard count <= bodyLimit - bytes else { return tooLarge() }
+            guard count <= bodyLimit - bytes else { return tooLarge(&actions) }
+            actions.append(.gather)
             if modes.request == .buffered {
                 // One message holds the whole body, also where trailers follow and it bears no end.
-                return [.gather] + ask(Pending(buffered: true, bodyEnded: endOfStream), wholeBody: true)
-            }
-            guard endOfStream else {
+                ask(Pending(buffered: true, bodyEnded: endOfStream), wholeBody: true, &actions)
+            } else if endOfStream {
+                let pending = Pending(headers: true, gathered: (true, true), bodyEnded: true)
+                ask(pending, wholeBody: true, &actions)
+            } else {
                 request = .gathering(bytes: bytes + count)
-                return [.gather]
             }
-            return [.gather] + ask(Pending(headers: true, gathered: (true, true), bodyEnded: true), wholeBody: true)
         case .deciding(var pending):
             guard modes.request == .streamed, !pending.bodyEnded, !pending.trailers else {
-                return outOfOrder("request_body")
+                return outOfOrder("request_body", &actions)
             }
             pending.chunks += 1
             pending.bodyEnded = endOfStream
             request = .deciding(pending)
-            return []
         case .routed(let bodyEnded):
-            guard modes.request == .streamed, !bodyEnded else { return outOfOrder("request_body") }
+            guard modes.request == .streamed, !bodyEnded else { return outOfOrder("request_body", &actions) }
             request = .routed(bodyEnded: endOfStream)
-            return [.passRequestBody]
+            actions.append(.passRequestBody)
         case .abandoned:
-            return []
+            break
         case .waiting:
-            return outOfOrder("request_body")
+            outOfOrder("request_body", &actions)
         }
     }
 
-    private mutating func requestTrailers() -> [Action] {
+    private mutating func requestTrailers(_ actions: inout [Action]) {
         switch request {
         case .gathering(let bytes):
             guard modes.request == .fullDuplex else {
                 // No message is left whose answer could carry the route.
-                return answerImmediately(
-                    APIError(status: 400, message: "a request with trailers needs a body")
-                        .answer(details: "epp_pd_trailers_without_body")
-                )
+                let error = APIError(status: 400, message: "a request with trailers needs a body")
+                return answerImmediately(error.answer(details: "epp_pd_trailers_without_body"), &actions)
             }
             let pending = Pending(headers: true, gathered: (bytes > 0, false), bodyEnded: true, trailers: true)
-            return ask(pending, wholeBody: true)
+            ask(pending, wholeBody: true, &actions)
         case .deciding(var pending):
-            guard !pending.trailers, modes.request != .fullDuplex else { return outOfOrder("request_trailers") }
+            guard !pending.trailers, modes.request != .fullDuplex else {
+                return outOfOrder("request_trailers", &actions)
+            }
             pending.trailers = true
             request = .deciding(pending)
-            return []
         case .routed(let bodyEnded):
-            guard !bodyEnded else { return outOfOrder("request_trailers") }
+            guard !bodyEnded else { return outOfOrder("request_trailers", &actions) }
             request = .routed(bodyEnded: true)
-            return [.answerRequestTrailers]
+            actions.append(.answerRequestTrailers)
         case .abandoned:
-            return []
+            break
         case .waiting:
-            return outOfOrder("request_trailers")
+            outOfOrder("request_trailers", &actions)
         }
     }
 
-    private mutating func ask(_ pending: Pending, wholeBody: Bool) -> [Action] {
+    private mutating func ask(_ pending: Pending, wholeBody: Bool, _ actions: inout [Action]) {
         request = .deciding(pending)
         isOwedAnEnd = true
-        return [.ask(wholeBody: wholeBody)]
+        actions.append(.ask(wholeBody: wholeBody))
     }
 
-    private mutating func resolved(_ verdict: Verdict) -> [Action] {
+    private mutating func resolved(_ verdict: Verdict, _ actions: inout [Action]) {
         switch (request, verdict) {
         case (.deciding, .answer(let answer)):
             isOwedAnEnd = false
-            return answerImmediately(answer)
+            answerImmediately(answer, &actions)
         case (.deciding(let pending), .route(let route)):
             guard !route.destinations.isEmpty else {
-                let answer = APIError(status: 503, message: "no endpoint").answer(details: "epp_pd_no_endpoint")
-                return end(.failed, isEarly: false) + answerImmediately(answer)
+                end(.failed, isEarly: false, &actions)
+                let error = APIError(status: 503, message: "no endpoint")
+                return answerImmediately(error.answer(details: "epp_pd_no_endpoint"), &actions)
             }
-            return routed(route, pending)
+            routed(route, pending, &actions)
         case (.routed, .answer(let answer)):
-            guard response != .ended else { return [] }
+            guard response != .ended else { return }
             // Envoy accepts this at any time: before the first byte as an answer, after it by cutting the connection.
-            return end(.timedOut, isEarly: false) + answerImmediately(answer)
+            end(.timedOut, isEarly: false, &actions)
+            answerImmediately(answer, &actions)
         default:
-            return []
+            break
         }
     }
 
     /// Gives the answers that Envoy waits for: headers first, then the body, then trailers.
-    private mutating func routed(_ route: Route, _ pending: Pending) -> [Action] {
+    private mutating func routed(_ route: Route, _ pending: Pending, _ actions: inout [Action]) {
         request = .routed(bodyEnded: pending.bodyEnded || pending.trailers)
-        var actions: [Action] = []
         if pending.headers { actions.append(.answerRequestHeaders(route)) }
         if pending.gathered.isPresent || pending.gathered.endOfStream {
             actions.append(.sendGathered(endOfStream: pending.gathered.endOfStream))
         }
         if pending.buffered { actions.append(.answerBufferedBody(route)) }
-        actions += Array(repeating: .passRequestBody, count: pending.chunks)
+        for _ in 0..<pending.chunks { actions.append(.passRequestBody) }
         if pending.trailers { actions.append(.answerRequestTrailers) }
         actions.append(.dropGathered)
-        return actions
     }
 
-    private mutating func tooLarge() -> [Action] {
+    private mutating func tooLarge(_ actions: inout [Action]) {
         let message = "the request body is larger than the limit of \(bodyLimit) bytes"
-        return answerImmediately(APIError(status: 413, message: message).answer(details: "epp_pd_body_too_large"))
+        answerImmediately(APIError(status: 413, message: message).answer(details: "epp_pd_body_too_large"), &actions)
     }
 }
 
 // MARK: - The response's half
 
 extension ExchangeMachine {
-    private mutating func responseHeaders(_ answer: UpstreamAnswer, endOfStream: Bool) -> [Action] {
-        guard response == .waiting else { return outOfOrder("response_headers") }
-        guard let early = responseBegins() else { return outOfOrder("response_headers") }
+    private mutating func responseHeaders(_ answer: UpstreamAnswer, endOfStream: Bool, _ actions: inout [Action]) {
+        guard response == .waiting, responseBegins(&actions) else { return outOfOrder("response_headers", &actions) }
         self.answer = answer
         response = .headers
-        return early + [.answerResponseHeaders] + (endOfStream ? responseEnded() : [])
+        actions.append(.answerResponseHeaders)
+        if endOfStream { responseEnded(&actions) }
     }
 
-    private mutating func responseBody(count: Int, endOfStream: Bool) -> [Action] {
-        guard response != .ended, modes.response != .none, let early = responseBegins() else {
-            return outOfOrder("response_body")
+    private mutating func responseBody(count: Int, endOfStream: Bool, _ actions: inout [Action]) {
+        guard response != .ended, modes.response != .none, responseBegins(&actions) else {
+            return outOfOrder("response_body", &actions)
         }
-        var actions = early
         response = .body
         if count > 0 {
             if !sawFirstToken, isOwedAnEnd, !answer.isFailure {
@@ -259,69 +270,77 @@ extension ExchangeMachine {
         }
         // Full duplex takes streamed answers only, and any number of them; the other modes take one bare answer a chunk.
         actions.append(modes.response == .fullDuplex ? .echoResponseBody(endOfStream: endOfStream) : .passResponseBody)
-        return actions + (endOfStream ? responseEnded() : [])
+        if endOfStream { responseEnded(&actions) }
     }
 
-    private mutating func responseTrailers() -> [Action] {
-        guard response != .ended, let early = responseBegins() else { return outOfOrder("response_trailers") }
-        return early + [.answerResponseTrailers] + responseEnded()
+    private mutating func responseTrailers(_ actions: inout [Action]) {
+        guard response != .ended, responseBegins(&actions) else { return outOfOrder("response_trailers", &actions) }
+        actions.append(.answerResponseTrailers)
+        responseEnded(&actions)
     }
 
     /// A response before the route is Envoy's own, such as 408: the request will not be sent any more.
     ///
-    /// - Returns: nil where no request came first.
-    private mutating func responseBegins() -> [Action]? {
+    /// - Returns: false where no request came first.
+    private mutating func responseBegins(_ actions: inout [Action]) -> Bool {
         switch request {
-        case .waiting: return nil
-        case .routed, .abandoned: return []
+        case .waiting: return false
+        case .routed, .abandoned: return true
         case .gathering, .deciding:
             request = .abandoned
-            return [.dropGathered] + end(.cancelled, isEarly: false)
+            actions.append(.dropGathered)
+            end(.cancelled, isEarly: false, &actions)
+            return true
         }
     }
 
-    private mutating func responseEnded() -> [Action] {
+    private mutating func responseEnded(_ actions: inout [Action]) {
         response = .ended
-        return end(answer.kind, isEarly: false)
+        end(answer.kind, isEarly: false, &actions)
     }
 }
 
 // MARK: - The end
 
 extension ExchangeMachine {
-    private mutating func streamEnded(lost: Bool) -> [Action] {
-        guard !isOver else { return [] }
+    private mutating func streamEnded(lost: Bool, _ actions: inout [Action]) {
+        guard !isOver else { return }
         isOver = true
-        guard case .routed = request, modes.response == .none, !lost else {
-            // Whoever sees bodies sees their end; a stream that ends before it was left by its client.
-            return [.dropGathered] + end(.cancelled, isEarly: false)
+        if case .routed = request, modes.response == .none, !lost {
+            return end(answer.kind, isEarly: streamEnd == .isEarly, &actions)
         }
-        return end(answer.kind, isEarly: streamEnd == .isEarly)
+        // Whoever sees bodies sees their end; a stream that ends before it was left by its client.
+        actions.append(.dropGathered)
+        end(.cancelled, isEarly: false, &actions)
     }
 
-    private mutating func answerImmediately(_ answer: ImmediateAnswer) -> [Action] {
+    private mutating func answerImmediately(_ answer: ImmediateAnswer, _ actions: inout [Action]) {
         isOver = true
-        return [.dropGathered, .answerImmediately(answer)] + finish(.ok)
+        actions.append(.dropGathered)
+        actions.append(.answerImmediately(answer))
+        finish(.ok, &actions)
     }
 
-    private mutating func outOfOrder(_ message: String) -> [Action] {
-        violated(GRPCStatus(.invalidArgument, "\(message) out of order"))
+    private mutating func outOfOrder(_ message: StaticString, _ actions: inout [Action]) {
+        violated(GRPCStatus(.invalidArgument, "\(message) out of order"), &actions)
     }
 
-    private mutating func violated(_ status: GRPCStatus) -> [Action] {
+    private mutating func violated(_ status: GRPCStatus, _ actions: inout [Action]) {
         isOver = true
-        return [.dropGathered] + end(.cancelled, isEarly: false) + finish(status)
+        actions.append(.dropGathered)
+        end(.cancelled, isEarly: false, &actions)
+        finish(status, &actions)
     }
 
-    private mutating func end(_ kind: Outcome.Kind, isEarly: Bool) -> [Action] {
-        guard isOwedAnEnd else { return [] }
+    private mutating func end(_ kind: Outcome.Kind, isEarly: Bool, _ actions: inout [Action]) {
+        guard isOwedAnEnd else { return }
         isOwedAnEnd = false
-        return [.ended(kind, status: answer.status, isEarly: isEarly)]
+        actions.append(.ended(kind, status: answer.status, isEarly: isEarly))
     }
 
-    private mutating func finish(_ status: GRPCStatus) -> [Action] {
-        guard !isFinished else { return [] }
+    private mutating func finish(_ status: GRPCStatus, _ actions: inout [Action]) {
+        guard !isFinished else { return }
         isFinished = true
-        return [.finish(status)]
+        actions.append(.finish(status))
     }
 }

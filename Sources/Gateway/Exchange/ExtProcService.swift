@@ -15,6 +15,7 @@ package final class ExtProcService: GRPCService {
     var bodies: InferenceBodyReader
     private(set) weak var observer: (any ExchangeObserver)?
     private let makeRequestID: () -> RequestID
+    private var spareActions: [ExchangeMachine.Action] = []
 
     /// - Parameters:
     ///   - picker: asked on this loop.
@@ -35,6 +36,18 @@ package final class ExtProcService: GRPCService {
         encoder = ResponseEncoder(arena: arena, names: options.headerNames)
         heads = HeadReader(options.headerNames)
         bodies = InferenceBodyReader(options)
+    }
+
+    /// An empty list with room. A second borrower, nested in the first one's actions, gets a fresh one.
+    func borrowActions() -> [ExchangeMachine.Action] {
+        var borrowed: [ExchangeMachine.Action] = []
+        swap(&borrowed, &spareActions)
+        return borrowed
+    }
+
+    func giveBack(_ actions: inout [ExchangeMachine.Action]) {
+        actions.removeAll(keepingCapacity: true)
+        swap(&actions, &spareActions)
     }
 
     package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {

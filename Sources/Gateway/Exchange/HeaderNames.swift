@@ -31,21 +31,13 @@ package struct HeaderNames: Sendable, Hashable {
 
     package init() {}
 
-    /// What is removed from a request that carries `route`, in a fixed order: the standard names, then the configured ones
-    /// that differ from them, less what is set.
-    func removed(setting set: [(name: String, value: String)]) -> [String] {
+    /// What is removed from a request on which the headers `set` are set, in a fixed order: the standard names, then the
+    /// configured ones that differ from them.
+    func removed(setting set: [String]) -> [String] {
         var names = Self.steering
         for name in [destination, prefiller, kvSource, subset, served] where !names.contains(name) {
             names.append(name)
         }
-        return names.filter { name in !set.contains { $0.name == name } }
-    }
-
-    /// The headers that send a request along `route`.
-    func set(for route: Route, destinations: String) -> [(name: String, value: String)] {
-        var headers = [(name: destination, value: destinations)]
-        if let prefiller = route.prefiller { headers.append((self.prefiller, prefiller)) }
-        if let kvSource = route.kvSource { headers.append((self.kvSource, kvSource)) }
-        return headers
+        return names.filter { !set.contains($0) }
     }
 }

@@ -39,6 +39,8 @@ struct HeadReader {
     }
 
     private let requestFields: [(name: String, field: RequestField)]
+    /// Bit n: a name of n bytes is among them. Most headers are told by their length to be none.
+    private let lengths: UInt64
 
     init(_ names: HeaderNames) {
         requestFields =
@@ -49,13 +51,19 @@ struct HeadReader {
             + names.sloTTFT.enumerated().map { ($1, .ttft(rank: $0)) }
             + names.sloTPOT.enumerated().map { ($1, .tpot(rank: $0)) }
             + names.objective.enumerated().map { ($1, .objective(rank: $0)) }
+        lengths = requestFields.reduce(0) { $0 | 1 << UInt64(min($1.name.utf8.count, 63)) }
+    }
+
+    private func field(named name: UnsafeRawBufferPointer) -> RequestField? {
+        guard lengths >> UInt64(min(name.count, 63)) & 1 != 0 else { return nil }
+        return requestFields.first { unsafe name.equals(string: $0.name) }?.field
     }
 
     func requestHead(of message: borrowing ProcessingRequest) -> RequestHead {
         var head = RequestHead()
         var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max)
         unsafe message.forEachHeader { name, value in
-            guard let field = requestFields.first(where: { unsafe name.equals($0.name) })?.field else { return }
+            guard let field = unsafe field(named: name) else { return }
             let text = unsafe String(decoding: value, as: UTF8.self)
             switch field {
             case .method: head.method = text

@@ -67,6 +67,8 @@ internal import CExtProc
         )
     }
 
+    var hasMetadata: Bool { unsafe message.pointee.metadata_context != nil }
+
     var endOfStream: Bool {
         switch phase {
         case .requestHeaders: unsafe message.pointee.request_headers?.pointee.end_of_stream != 0
@@ -114,11 +116,11 @@ internal import CExtProc
         guard let metadata = unsafe message.pointee.metadata_context else { return nil }
         for index in 0..<(unsafe metadata.pointee.n_filter_metadata) {
             guard let entry = unsafe metadata.pointee.filter_metadata[index],
-                unsafe entry.pointee.key.equals(namespace),
+                unsafe entry.pointee.key.equals(string: namespace),
                 let fields = unsafe entry.pointee.value
             else { continue }
             for index in 0..<(unsafe fields.pointee.n_fields) {
-                guard let field = unsafe fields.pointee.fields[index], unsafe field.pointee.key.equals(key),
+                guard let field = unsafe fields.pointee.fields[index], unsafe field.pointee.key.equals(string: key),
                     let value = unsafe field.pointee.value
                 else { continue }
                 return unsafe strings(in: value)
@@ -150,12 +152,21 @@ extension UnsafeRawBufferPointer {
     }
 
     /// True where the bytes are exactly those of `text`.
-    func equals(_ text: String) -> Bool {
+    func equals(string text: String) -> Bool {
         guard count == text.utf8.count else { return false }
         return unsafe elementsEqual(text.utf8)
+    }
+
+    /// True where the bytes are exactly those of `text`.
+    @inline(__always)
+    func equals(_ text: StaticString) -> Bool {
+        guard count == text.utf8CodeUnitCount else { return false }
+        let start = unsafe text.utf8Start
+        for index in 0..<count where unsafe self[index] != start[index] { return false }
+        return true
     }
 }
 
 extension ProtobufCBinaryData {
-    fileprivate func equals(_ text: String) -> Bool { unsafe UnsafeRawBufferPointer(self).equals(text) }
+    fileprivate func equals(string text: String) -> Bool { unsafe UnsafeRawBufferPointer(self).equals(string: text) }
 }

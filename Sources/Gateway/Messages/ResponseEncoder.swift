@@ -4,7 +4,7 @@
 internal import CExtProc
 
 /// Writes answers to Envoy straight into a call's send buffer. Confined to one loop.
-struct ResponseEncoder {
+@safe final class ResponseEncoder {
     /// Largest piece of a body in one streamed answer: some proxies cap messages at 64 KiB.
     static let chunkSize = 62_000
     /// `HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD`. The default would append to a client's header.
@@ -14,8 +14,44 @@ struct ResponseEncoder {
         case request, response
     }
 
-    let arena: MessageArena
-    let names: HeaderNames
+    /// Which headers a request gets besides its destination.
+    private struct Steering: OptionSet {
+        let rawValue: Int
+        static let destination = Steering(rawValue: 1)
+        static let prefiller = Steering(rawValue: 2)
+        static let kvSource = Steering(rawValue: 4)
+        static let combinations = 8
+    }
+
+    private let arena: MessageArena
+    /// Never given back while the encoder lives: what every request repeats.
+    private let constants = MessageArena()
+    private let destination, prefiller, kvSource, contentLength, namespace: ProtobufCBinaryData
+    /// By what is set: the names to remove.
+    private let removed: UnsafeMutablePointer<(names: UnsafeMutablePointer<ProtobufCBinaryData>, count: Int)>
+
+    init(arena: MessageArena, names: HeaderNames) {
+        self.arena = arena
+        unsafe destination = constants.bytes(names.destination)
+        unsafe prefiller = constants.bytes(names.prefiller)
+        unsafe kvSource = constants.bytes(names.kvSource)
+        unsafe contentLength = constants.bytes("content-length")
+        unsafe namespace = constants.bytes(names.destinationNamespace)
+        unsafe removed = constants.list(
+            of: (names: UnsafeMutablePointer<ProtobufCBinaryData>, count: Int).self,
+            count: Steering.combinations
+        )
+        for combination in 0..<Steering.combinations {
+            let steering = Steering(rawValue: combination)
+            let set = [
+                (Steering.destination, names.destination), (.prefiller, names.prefiller), (.kvSource, names.kvSource),
+            ]
+            let rest = names.removed(setting: set.filter { steering.contains($0.0) }.map(\.1))
+            let list = unsafe constants.list(of: ProtobufCBinaryData.self, count: rest.count)
+            for (index, name) in rest.enumerated() { unsafe (list + index).initialize(to: constants.bytes(name)) }
+            unsafe (removed + combination).initialize(to: (list, rest.count))
+        }
+    }
 
     /// Answers request headers: sends the request along `route`, or, where it is nil, lets the headers pass without what
     /// steers requests, because the decision comes with the body.
@@ -119,9 +155,15 @@ struct ResponseEncoder {
             let message = unsafe response(EPP__PROCESSING_RESPONSE__RESPONSE_IMMEDIATE_RESPONSE)
             let immediate = unsafe arena.make(epp__immediate_response__init)
             let status = unsafe arena.make(epp__http_status__init)
+            let headers = unsafe arena.make(epp__header_mutation__init)
+            unsafe headers.pointee.set_headers = arena.list(
+                of: UnsafeMutablePointer<Epp__HeaderValueOption>?.self,
+                count: answer.headers.count
+            )
+            for header in answer.headers { unsafe set(arena.bytes(header.name), header.value, in: headers) }
             unsafe status.pointee.code = Int32(clamping: answer.status)
             unsafe immediate.pointee.status = status
-            unsafe immediate.pointee.headers = mutation(set: answer.headers.map { ($0.name, $0.value) }, remove: [])
+            unsafe immediate.pointee.headers = headers
             unsafe immediate.pointee.body = arena.bytes(answer.body)
             unsafe immediate.pointee.details = arena.bytes(answer.details)
             unsafe message.pointee.immediate_response = immediate
@@ -143,44 +185,51 @@ struct ResponseEncoder {
     private func routing(
         _ route: Route?,
         destinations: String,
-        contentLength: Int?,
+        contentLength length: Int?,
         _ answer: UnsafeMutablePointer<Epp__ProcessingResponse>
     ) -> UnsafeMutablePointer<Epp__CommonResponse> {
         let common = unsafe arena.make(epp__common_response__init)
-        var set: [(name: String, value: String)] = []
+        let mutation = unsafe arena.make(epp__header_mutation__init)
+        unsafe mutation.pointee.set_headers = arena.list(
+            of: UnsafeMutablePointer<Epp__HeaderValueOption>?.self,
+            count: 4
+        )
+        var steering: Steering = []
         if let route {
-            set = names.set(for: route, destinations: destinations)
             unsafe common.pointee.clear_route_cache = 1
             unsafe answer.pointee.dynamic_metadata = metadata(destinations)
+            steering.insert(.destination)
+            unsafe set(destination, destinations, in: mutation)
+            if let value = route.prefiller {
+                steering.insert(.prefiller)
+                unsafe set(prefiller, value, in: mutation)
+            }
+            if let value = route.kvSource {
+                steering.insert(.kvSource)
+                unsafe set(kvSource, value, in: mutation)
+            }
         }
-        let removed = names.removed(setting: set)
-        if let contentLength { set.append(("content-length", String(contentLength))) }
-        unsafe common.pointee.header_mutation = mutation(set: set, remove: removed)
+        if let length { unsafe set(contentLength, String(length), in: mutation) }
+        unsafe mutation.pointee.n_remove_headers = removed[steering.rawValue].count
+        unsafe mutation.pointee.remove_headers = removed[steering.rawValue].names
+        unsafe common.pointee.header_mutation = mutation
         return unsafe common
     }
 
-    private func mutation(
-        set: [(name: String, value: String)],
-        remove: [String]
-    ) -> UnsafeMutablePointer<Epp__HeaderMutation> {
-        let mutation = unsafe arena.make(epp__header_mutation__init)
-        let options = unsafe arena.list(of: UnsafeMutablePointer<Epp__HeaderValueOption>?.self, count: set.count)
-        for (index, header) in set.enumerated() {
-            let value = unsafe arena.make(epp__header_value__init)
-            unsafe value.pointee.key = arena.bytes(header.name)
-            unsafe value.pointee.raw_value = arena.bytes(header.value)
-            let option = unsafe arena.make(epp__header_value_option__init)
-            unsafe option.pointee.header = value
-            unsafe option.pointee.append_action = Self.overwrite
-            unsafe (options + index).initialize(to: option)
-        }
-        unsafe mutation.pointee.n_set_headers = set.count
-        unsafe mutation.pointee.set_headers = options
-        let names = unsafe arena.list(of: ProtobufCBinaryData.self, count: remove.count)
-        for (index, name) in remove.enumerated() { unsafe (names + index).initialize(to: arena.bytes(name)) }
-        unsafe mutation.pointee.n_remove_headers = remove.count
-        unsafe mutation.pointee.remove_headers = names
-        return unsafe mutation
+    /// Appends a header to `mutation`, whose list has room for it.
+    private func set(
+        _ name: ProtobufCBinaryData,
+        _ value: String,
+        in mutation: UnsafeMutablePointer<Epp__HeaderMutation>
+    ) {
+        let header = unsafe arena.make(epp__header_value__init)
+        unsafe header.pointee.key = name
+        unsafe header.pointee.raw_value = arena.bytes(value)
+        let option = unsafe arena.make(epp__header_value_option__init)
+        unsafe option.pointee.header = header
+        unsafe option.pointee.append_action = Self.overwrite
+        unsafe (mutation.pointee.set_headers + mutation.pointee.n_set_headers).initialize(to: option)
+        unsafe mutation.pointee.n_set_headers += 1
     }
 
     private func metadata(_ destinations: String) -> UnsafeMutablePointer<Epp__NamespacedStruct> {
@@ -188,7 +237,7 @@ struct ResponseEncoder {
         unsafe value.pointee.kind_case = EPP__VALUE__KIND_STRING_VALUE
         unsafe value.pointee.string_value = arena.bytes(destinations)
         let field = unsafe arena.make(epp__field_entry__init)
-        unsafe field.pointee.key = arena.bytes(names.destination)
+        unsafe field.pointee.key = destination
         unsafe field.pointee.value = value
         let inner = unsafe arena.make(epp__struct__init)
         unsafe inner.pointee.n_fields = 1
@@ -196,13 +245,13 @@ struct ResponseEncoder {
         unsafe inner.pointee.fields.initialize(to: field)
         let nested = unsafe arena.make(epp__namespace_value__init)
         unsafe nested.pointee.struct_value = inner
-        let namespace = unsafe arena.make(epp__namespace_field__init)
-        unsafe namespace.pointee.key = arena.bytes(names.destinationNamespace)
-        unsafe namespace.pointee.value = nested
+        let spaceField = unsafe arena.make(epp__namespace_field__init)
+        unsafe spaceField.pointee.key = namespace
+        unsafe spaceField.pointee.value = nested
         let outer = unsafe arena.make(epp__namespaced_struct__init)
         unsafe outer.pointee.n_fields = 1
         unsafe outer.pointee.fields = arena.list(of: UnsafeMutablePointer<Epp__NamespaceField>?.self, count: 1)
-        unsafe outer.pointee.fields.initialize(to: namespace)
+        unsafe outer.pointee.fields.initialize(to: spaceField)
         return unsafe outer
     }
 
