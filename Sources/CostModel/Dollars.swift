@@ -5,13 +5,13 @@
 package struct Dollars: Sendable, Hashable, Comparable, AdditiveArithmetic, Codable {
     package var rawValue: Double
 
-    package init(_ rawValue: Double) { self.rawValue = rawValue }
+    @inlinable package init(_ rawValue: Double) { self.rawValue = rawValue }
 
-    package static var zero: Dollars { Dollars(0) }
-    package static func + (a: Dollars, b: Dollars) -> Dollars { Dollars(a.rawValue + b.rawValue) }
-    package static func - (a: Dollars, b: Dollars) -> Dollars { Dollars(a.rawValue - b.rawValue) }
-    package static func * (a: Dollars, k: Double) -> Dollars { Dollars(a.rawValue * k) }
-    package static func < (a: Dollars, b: Dollars) -> Bool { a.rawValue < b.rawValue }
+    @inlinable package static var zero: Dollars { Dollars(0) }
+    @inlinable package static func + (a: Dollars, b: Dollars) -> Dollars { Dollars(a.rawValue + b.rawValue) }
+    @inlinable package static func - (a: Dollars, b: Dollars) -> Dollars { Dollars(a.rawValue - b.rawValue) }
+    @inlinable package static func * (a: Dollars, k: Double) -> Dollars { Dollars(a.rawValue * k) }
+    @inlinable package static func < (a: Dollars, b: Dollars) -> Bool { a.rawValue < b.rawValue }
 
     package init(from decoder: any Decoder) throws {
         rawValue = try decoder.singleValueContainer().decode(Double.self)

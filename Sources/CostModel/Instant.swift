@@ -5,13 +5,13 @@
 package struct Instant: Sendable, Hashable, Comparable, Codable {
     package var rawValue: Double
 
-    package init(_ rawValue: Double) { self.rawValue = rawValue }
+    @inlinable package init(_ rawValue: Double) { self.rawValue = rawValue }
 
     package static var origin: Instant { Instant(0) }
-    package static func + (a: Instant, d: Seconds) -> Instant { Instant(a.rawValue + d.rawValue) }
-    package static func - (a: Instant, d: Seconds) -> Instant { Instant(a.rawValue - d.rawValue) }
-    package static func - (a: Instant, b: Instant) -> Seconds { Seconds(a.rawValue - b.rawValue) }
-    package static func < (a: Instant, b: Instant) -> Bool { a.rawValue < b.rawValue }
+    @inlinable package static func + (a: Instant, d: Seconds) -> Instant { Instant(a.rawValue + d.rawValue) }
+    @inlinable package static func - (a: Instant, d: Seconds) -> Instant { Instant(a.rawValue - d.rawValue) }
+    @inlinable package static func - (a: Instant, b: Instant) -> Seconds { Seconds(a.rawValue - b.rawValue) }
+    @inlinable package static func < (a: Instant, b: Instant) -> Bool { a.rawValue < b.rawValue }
 
     package init(from decoder: any Decoder) throws {
         rawValue = try decoder.singleValueContainer().decode(Double.self)

@@ -5,17 +5,17 @@
 package struct Seconds: Sendable, Hashable, Comparable, AdditiveArithmetic, Codable {
     package var rawValue: Double
 
-    package init(_ rawValue: Double) { self.rawValue = rawValue }
-    package init(milliseconds: Double) { self.rawValue = milliseconds / 1000 }
+    @inlinable package init(_ rawValue: Double) { self.rawValue = rawValue }
+    @inlinable package init(milliseconds: Double) { self.rawValue = milliseconds / 1000 }
 
-    package var milliseconds: Double { rawValue * 1000 }
+    @inlinable package var milliseconds: Double { rawValue * 1000 }
 
-    package static var zero: Seconds { Seconds(0) }
-    package static func + (a: Seconds, b: Seconds) -> Seconds { Seconds(a.rawValue + b.rawValue) }
-    package static func - (a: Seconds, b: Seconds) -> Seconds { Seconds(a.rawValue - b.rawValue) }
-    package static func * (a: Seconds, k: Double) -> Seconds { Seconds(a.rawValue * k) }
-    package static func / (a: Seconds, k: Double) -> Seconds { Seconds(a.rawValue / k) }
-    package static func < (a: Seconds, b: Seconds) -> Bool { a.rawValue < b.rawValue }
+    @inlinable package static var zero: Seconds { Seconds(0) }
+    @inlinable package static func + (a: Seconds, b: Seconds) -> Seconds { Seconds(a.rawValue + b.rawValue) }
+    @inlinable package static func - (a: Seconds, b: Seconds) -> Seconds { Seconds(a.rawValue - b.rawValue) }
+    @inlinable package static func * (a: Seconds, k: Double) -> Seconds { Seconds(a.rawValue * k) }
+    @inlinable package static func / (a: Seconds, k: Double) -> Seconds { Seconds(a.rawValue / k) }
+    @inlinable package static func < (a: Seconds, b: Seconds) -> Bool { a.rawValue < b.rawValue }
 
     package init(from decoder: any Decoder) throws {
         rawValue = try decoder.singleValueContainer().decode(Double.self)

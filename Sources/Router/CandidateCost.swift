@@ -5,6 +5,7 @@ import CostModel
 
 extension CostFormula {
     /// What decoding on this pod costs, whoever computes the prompt.
+    @inline(__always)
     func decodePart(pod: Int, _ state: PodState, held: Int) -> DecodePart {
         var part = DecodePart()
         part.pod = pod
@@ -15,79 +16,99 @@ extension CostFormula {
         // Prompts that the pod computes itself stall its decodes; at 0.8 the guard has long stopped them.
         let stretch = 1 / (1 - min(max(state.localShare, 0), 0.8))
         part.stepBefore = scale * state.profile.decode.step(batch: batch, kvTokens: kv).rawValue * stretch
-        part.step =
-            scale * stretch
-            * state.profile.decode.step(batch: batch + 1, kvTokens: kv + prompt + output / 2).rawValue
+        part.plainStep =
+            scale * state.profile.decode.step(batch: batch + 1, kvTokens: kv + prompt + output / 2).rawValue
+        part.step = part.plainStep * stretch
         part.decode = part.step * (output - 1)
         let remaining = batch > 0 ? max(state.outstandingTokens / batch, 1) : 0
         part.others = max(part.step - part.stepBefore, 0) * batch * min(output, remaining)
         part.busy = output * part.step / (batch + 1) * state.profile.dollarsPerSecond
-        overflow(&part, state, remaining: remaining)
-        if let limit = request.serviceLevel.tpot {
-            part.tpotMiss = Spread.probability(
-                above: limit.rawValue,
-                mean: part.step,
-                margin: state.calibration.decodeMargin * part.step
-            )
+        setOverflow(&part, state, batch: batch, kv: kv, remaining: remaining)
+        if tpotLimit < .infinity {
+            let margin = state.calibration.decodeMargin * part.step
+            part.tpotMiss = Spread.probability(above: tpotLimit, mean: part.step, margin: margin)
         }
         part.share = share(of: draw, for: state.id, salt: 2)
-        part.bound =
-            dials.valueOfTime
-            * (part.admission + part.step + decodeWeight * part.decode + settings.decodeWeight * part.others)
-            + part.busy + part.overflow
+        part.mayPair = state.role == .decode || state.canPair
+        part.kvClass = state.kvClass
+        part.network = state.profile.networkBytesPerSecond
+        part.kvBytes = state.profile.kvBytesPerToken
+        part.memory = state.profile.memoryBytesPerSecond
+        part.layers = Double(max(state.profile.layers, 1))
         return part
     }
 
     /// Waiting for KV room, and the risk of being preempted and computed again.
     @inline(__always)
-    private func overflow(_ part: inout DecodePart, _ state: PodState, remaining: Double) {
+    private func setOverflow(_ part: inout DecodePart, _ state: PodState, batch: Double, kv: Double, remaining: Double)
+    {
         let capacity = max(state.capacityTokens, 1)
-        let excess = state.kvTokens + prompt - capacity
-        if excess > 0, state.kvTokens > 0 {
+        let excess = kv + prompt - capacity
+        if excess > 0, kv > 0 {
             // A batch of B ending after `remaining` steps each releases its KV at that pace (latency-model, 2.3).
-            part.admission = min(excess / state.kvTokens, 1) * remaining * part.stepBefore
+            part.admission = min(excess / kv, 1) * remaining * part.stepBefore
         }
         // Output lengths are about exponential: the sum of B + 1 of them strays by √(B + 1) means (1.28 σ at 90 %).
-        let spread = 1.2816 * (max(state.batch, 0) + 1).squareRoot() * output
-        part.overflowProbability = Spread.probability(
-            above: capacity,
-            mean: state.kvTokens + prompt + output,
-            margin: spread
-        )
-        guard part.overflowProbability > 0 else { return }
-        let again = state.profile.prefill.duration(
-            newTokens: max(request.promptTokens, 1) &+ max(request.outputTokens, 0) / 2,
-            cachedTokens: 0
-        )
+        let margin = 1.2816 * (batch + 1).squareRoot() * output
+        let mean = kv + prompt + output
+        guard mean + Spread.halfWidth * margin > capacity else { return }
+        part.overflowProbability = Spread.probability(above: capacity, mean: mean, margin: margin)
+        let tokens = max(request.promptTokens, 1) &+ max(request.outputTokens, 0) / 2
+        let again = state.profile.prefill.duration(newTokens: tokens, cachedTokens: 0)
         part.overflow =
             part.overflowProbability * state.calibration.prefillScale * again.rawValue
             * (dials.valueOfTime + state.profile.dollarsPerSecond)
     }
 
-    /// The prompt on `p`, its KV to `d`, the rest on `d`.
-    func pair(_ p: PrefillPart, _ ps: PodState, _ d: DecodePart, _ ds: PodState, _ link: KVLinks.Link) -> CostTerms {
-        let transfer = KVTransfer(from: ps.profile, to: ds.profile, over: link)
-            .exposed(tokens: d.missingTokens, prefill: Seconds(p.prefill))
-        return terms(
-            p,
-            d,
-            transfer: transfer.rawValue,
-            firstStep: d.step,
-            stalled: 0
+    @inline(__always)
+    func column(_ part: DecodePart, links: KVLinks) -> DecodeColumn {
+        let own =
+            part.admission + part.step + decodeWeight * part.decode + settings.decodeWeight * part.others
+        var transfer = part.missingTokens > 0 ? links.leastFixedCost : 0
+        if links.areSerial {
+            transfer += part.missingTokens * part.kvBytes / max(part.network, Self.leastBandwidth)
+        }
+        return DecodeColumn(
+            bound: dials.valueOfTime * own + part.busy + part.overflow,
+            transferBound: dials.valueOfTime * transfer,
+            miss: part.tpotMiss,
+            share: part.share
         )
     }
 
+    /// The prompt on `p`, its KV to `d`, the rest on `d`.
+    @inline(__always)
+    func pair(_ p: PrefillPart, _ d: DecodePart, _ link: KVLinks.Link) -> CandidateCost {
+        let bytes = d.missingTokens * max(p.kvBytes, d.kvBytes)
+        var transfer = 0.0
+        if bytes > 0 {
+            // `KVTransfer.exposed` of the cost model: formula (6).
+            let serial = bytes / max(min(p.network, d.network), Self.leastBandwidth)
+            let repack = link.repacks ? bytes / max(d.memory, Self.leastBandwidth) : 0
+            let fixed = link.fixedCost.rawValue
+            if link.isLayerwise, d.layers > 1 {
+                let hidden = (1 - 1 / d.layers) * p.prefill
+                transfer = fixed + max(fixed + serial - hidden, (fixed + serial) / d.layers) + repack
+            } else {
+                transfer = fixed + serial + repack
+            }
+        }
+        return cost(p, d, transfer: transfer, firstStep: d.step, stalled: 0)
+    }
+
     /// All on `d`: prompt in chunks between its decodes, no transfer. The prompt's last chunk gives the first token.
-    func local(_ p: PrefillPart, _ d: DecodePart, _ state: PodState) -> CostTerms {
+    @inline(__always)
+    func local(_ p: PrefillPart, _ d: DecodePart, batch: Double) -> CandidateCost {
         // The decodes advance by a token with each chunk; all else of that time they stand still.
-        let stalled = max(p.prefill - p.steps * d.stepBefore, 0) * max(state.batch, 0)
-        return terms(p, d, transfer: 0, firstStep: 0, stalled: stalled)
+        let stalled = max(p.prefill - p.steps * d.stepBefore, 0) * max(batch, 0)
+        return cost(p, d, transfer: 0, firstStep: 0, stalled: stalled)
     }
 
     /// The prefill half of a local candidate: formula (4), each chunk repeating the pass over the weights and carrying
     /// the running decodes along.
-    func localPart(pod: Int, _ state: PodState, held: Int, peer: Peer?) -> PrefillPart {
-        var part = prefillPart(pod: pod, state, held: held, peer: peer)
+    @inline(__always)
+    func localPart(pod: Int, _ state: PodState, held: Int, peer: Peer?, links: KVLinks) -> PrefillPart {
+        var part = prefillPart(pod: pod, state, held: held, peer: peer, links: links)
         let chunked = state.profile.mixed.chunkedPrefill(
             newTokens: prompt - Double(part.cachedTokens),
             cachedTokens: Double(part.cachedTokens),
@@ -104,49 +125,62 @@ extension CostFormula {
     }
 
     /// True when the pod's decodes stay within the TPOT bound although it computes this prompt itself.
-    func keepsGuard(_ p: PrefillPart, _ d: DecodePart, _ state: PodState) -> Bool {
-        guard let limit = request.serviceLevel.tpot else { return true }
-        let plain = d.step * (1 - min(max(state.localShare, 0), 0.8))
-        let share = max(state.localShare, 0) + p.prefill / max(settings.guardWindow, 1e-3)
-        return share < 1 && plain / (1 - share) <= settings.tpotGuard * limit.rawValue
+    @inline(__always)
+    func keepsGuard(_ p: PrefillPart, _ d: DecodePart, localShare: Double) -> Bool {
+        guard tpotLimit < .infinity else { return true }
+        let share = max(localShare, 0) + p.prefill / max(settings.guardWindow, 1e-3)
+        return share < 1 && d.plainStep / (1 - share) <= settings.tpotGuard * tpotLimit
     }
 
     @inline(__always)
-    private func terms(
+    func cost(
         _ p: PrefillPart,
         _ d: DecodePart,
         transfer: Double,
         firstStep: Double,
         stalled: Double
-    ) -> CostTerms {
+    ) -> CandidateCost {
         let ttft = p.queueing + p.prefill + p.pull + transfer + p.overhead + d.admission + firstStep
-        let ttftMissed = ttftMiss(ttft, margin: p.margin)
-        let missed = 1 - (1 - ttftMissed) * (1 - d.tpotMiss)
+        let missed = 1 - (1 - ttftMiss(ttft, margin: p.margin)) * (1 - d.tpotMiss)
         let time = dials.valueOfTime * (ttft + decodeWeight * d.decode)
         let others = dials.valueOfTime * (p.others + settings.decodeWeight * (d.others + stalled))
         let miss = missed * dials.sloMissPrice.rawValue
-        return CostTerms(
+        return CandidateCost(
+            transfer: transfer,
+            firstStep: firstStep,
+            stalled: stalled,
+            missed: missed,
+            time: time,
+            others: others,
+            miss: miss,
+            total: time + others + p.busy + d.busy + miss + d.overflow + p.eviction
+        )
+    }
+
+    /// Every term of a candidate, for people and records.
+    func terms(_ p: PrefillPart, _ d: DecodePart, _ cost: CandidateCost) -> CostTerms {
+        CostTerms(
             queueing: Seconds(p.queueing),
             prefill: Seconds(p.prefill),
             pull: Seconds(p.pull),
-            transfer: Seconds(transfer),
+            transfer: Seconds(cost.transfer),
             overhead: Seconds(p.overhead),
             admission: Seconds(d.admission),
-            firstStep: Seconds(firstStep),
+            firstStep: Seconds(cost.firstStep),
             tpot: Seconds(d.step),
             decode: Seconds(d.decode),
             othersPrefill: Seconds(p.others),
-            othersDecode: Seconds(d.others + stalled),
-            missProbability: missed,
+            othersDecode: Seconds(d.others + cost.stalled),
+            missProbability: cost.missed,
             overflowProbability: d.overflowProbability,
-            time: Dollars(time),
-            others: Dollars(others),
+            time: Dollars(cost.time),
+            others: Dollars(cost.others),
             busyPrefill: Dollars(p.busy),
             busyDecode: Dollars(d.busy),
-            miss: Dollars(miss),
+            miss: Dollars(cost.miss),
             overflow: Dollars(d.overflow),
             eviction: Dollars(p.eviction),
-            total: Dollars(time + others + p.busy + d.busy + miss + d.overflow + p.eviction)
+            total: Dollars(cost.total)
         )
     }
 }

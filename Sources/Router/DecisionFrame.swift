@@ -79,10 +79,4 @@ package struct DecisionFrame: Sendable {
         for pod in holders where held[pod] > (best.map { held[$0] } ?? 0) { best = pod }
         return best
     }
-
-    /// May these two form a pair? Two plain pods of both roles must not: nothing would move the KV.
-    @inline(__always)
-    func canPair(_ p: Int, _ d: Int) -> Bool {
-        p != d && (states[p].role == .prefill || states[p].canPair) && (states[d].role == .decode || states[d].canPair)
-    }
 }

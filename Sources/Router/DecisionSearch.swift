@@ -6,17 +6,19 @@ import CostModel
 /// Finds the cheapest candidate: every pair, every local prefill, every pod of both roles.
 ///
 /// A pair's cost is the prefill pod's part + the decode pod's part + the exposed transfer and the risk of missing the
-/// service level, which need both. The search is exact, and usually looks at few pairs: the last two are never
-/// negative, and P(miss) of a pair is never below either pod's own, so
+/// service level, which need both. The search is exact, and usually prices few pairs. A transfer takes no less than
+/// either pod's own network allows, and P(miss) of a pair is never below either pod's own, so
 ///
-///     cost(p, d) ≥ bound(p) + bound(d) + price of a miss × max(miss(p), miss(d)),
+///     cost(p, d) ≥ bound(p) + bound(d) + max(transfer(p), transfer(d)) + price of a miss × max(miss(p), miss(d)),
 ///
 /// and the draw, which is a mean of the two pods' shares, only raises it by a known factor. A row p whose bound with
-/// the least decode part exceeds the best candidate known, or a pair whose bound does, cannot win. The property test
-/// compares with `ranked`, which prices everything.
+/// the least of everything that decode pods add exceeds the best candidate known, or a pair whose bound does, cannot
+/// win. The property test compares with `ranked`, which prices everything.
 package struct DecisionSearch: Sendable {
     private var prefillParts: [PrefillPart] = []
     private var decodeParts: [DecodePart] = []
+    private var columns: [DecodeColumn] = []
+    private var floor = DecodeFloor()
 
     package init() {}
 
@@ -24,11 +26,12 @@ package struct DecisionSearch: Sendable {
     private struct Best {
         var total = Double.infinity
         var order = Int.max
-        var prefill: PrefillPart?
+        var prefill = PrefillPart()
         var decode = 0
         var isLocal = true
-        var terms: CostTerms?
+        var cost: CandidateCost?
 
+        /// The cheaper one wins; of equals, the first in the order of `ranked`.
         @inline(__always)
         func loses(to other: Double, order otherOrder: Int) -> Bool {
             other < total || (other == total && otherOrder < order)
@@ -45,73 +48,79 @@ package struct DecisionSearch: Sendable {
         draw: UInt64
     ) -> Candidate? {
         let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
-        prepare(formula, frame)
+        let peer = frame.peer
+        prepare(formula, frame, peer)
         var best = Best()
-        locals(formula, frame, guarded: true, into: &best)
+        locals(formula, frame, peer, guarded: true, into: &best)
         pairs(formula, frame, into: &best)
-        if best.prefill == nil { locals(formula, frame, guarded: false, into: &best) }
-        guard let part = best.prefill, let terms = best.terms else { return nil }
-        return candidate(part, best.decode, isLocal: best.isLocal, terms, total: best.total, in: frame)
+        if best.cost == nil { locals(formula, frame, peer, guarded: false, into: &best) }
+        guard let cost = best.cost else { return nil }
+        return candidate(
+            best.prefill,
+            best.decode,
+            isLocal: best.isLocal,
+            formula.terms(best.prefill, decodeParts[best.decode], cost),
+            total: best.total,
+            in: frame
+        )
     }
 
-    private mutating func prepare(_ formula: CostFormula, _ frame: DecisionFrame) {
+    private mutating func prepare(_ formula: CostFormula, _ frame: DecisionFrame, _ peer: Peer?) {
         prefillParts.removeAll(keepingCapacity: true)
         decodeParts.removeAll(keepingCapacity: true)
-        var leastMissing = Double.infinity
+        columns.removeAll(keepingCapacity: true)
+        var floor = DecodeFloor()
         for pod in frame.decodes {
             let part = formula.decodePart(pod: pod, frame.states[pod], held: frame.held[pod])
-            leastMissing = min(leastMissing, part.missingTokens)
+            let column = formula.column(part, links: frame.links)
+            floor.bound = min(floor.bound, column.bound)
+            floor.miss = min(floor.miss, column.miss)
+            floor.share = min(floor.share, column.share)
+            floor.delay = min(floor.delay, part.admission + part.step)
+            floor.missingTokens = min(floor.missingTokens, part.missingTokens)
+            floor.network = max(floor.network, part.network)
             decodeParts.append(part)
+            columns.append(column)
         }
-        let transfer = leastMissing > 0 ? frame.links.leastFixedCost : 0
-        let peer = frame.peer
+        self.floor = floor
         for pod in frame.prefills {
-            prefillParts.append(
-                formula.prefillPart(
-                    pod: pod,
-                    frame.states[pod],
-                    held: frame.held[pod],
-                    peer: frame.source(peer, for: pod),
-                    leastTransfer: transfer
-                )
-            )
-        }
-    }
-
-    private func locals(_ formula: CostFormula, _ frame: DecisionFrame, guarded: Bool, into best: inout Best) {
-        let peer = frame.peer
-        for j in decodeParts.indices {
-            let pod = decodeParts[j].pod
-            let part = formula.localPart(
+            var part = formula.prefillPart(
                 pod: pod,
                 frame.states[pod],
                 held: frame.held[pod],
-                peer: frame.source(peer, for: pod)
+                peer: peer,
+                links: frame.links
             )
-            if guarded, frame.states[pod].role == .decode,
-                !formula.keepsGuard(part, decodeParts[j], frame.states[pod])
+            formula.setBounds(&part, floor: floor, links: frame.links)
+            prefillParts.append(part)
+        }
+    }
+
+    private func locals(
+        _ formula: CostFormula,
+        _ frame: DecisionFrame,
+        _ peer: Peer?,
+        guarded: Bool,
+        into best: inout Best
+    ) {
+        for j in decodeParts.indices {
+            let pod = decodeParts[j].pod
+            let state = frame.states[pod]
+            let part = formula.localPart(pod: pod, state, held: frame.held[pod], peer: peer, links: frame.links)
+            if guarded, state.role == .decode,
+                !formula.keepsGuard(part, decodeParts[j], localShare: state.localShare)
             {
                 continue
             }
-            let terms = formula.local(part, decodeParts[j], frame.states[pod])
-            if let limit = formula.request.priceLimit, terms.busy > limit { continue }
-            let total = formula.drawn(terms, part.share)
-            guard best.loses(to: total, order: j) else { continue }
-            best = Best(total: total, order: j, prefill: part, decode: j, isLocal: true, terms: terms)
+            let cost = formula.local(part, decodeParts[j], batch: state.batch)
+            let total = formula.drawn(cost.total, part.share)
+            guard best.loses(to: total, order: j), !formula.isTooDear(part, decodeParts[j]) else { continue }
+            best = Best(total: total, order: j, prefill: part, decode: j, isLocal: true, cost: cost)
         }
     }
 
     private func pairs(_ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
-        guard !prefillParts.isEmpty, !decodeParts.isEmpty else { return }
-        var leastDecode = Double.infinity
-        var leastMiss = 1.0
-        var leastShare = 1.0
-        for part in decodeParts {
-            leastDecode = min(leastDecode, part.bound)
-            leastMiss = min(leastMiss, part.tpotMiss)
-            leastShare = min(leastShare, part.share)
-        }
-        let floor = RowFloor(decode: leastDecode, miss: leastMiss, share: leastShare)
+        guard !prefillParts.isEmpty, !columns.isEmpty else { return }
         // The most promising row first: its best pair is what the others are pruned against.
         var first = 0
         var least = Double.infinity
@@ -131,24 +140,39 @@ package struct DecisionSearch: Sendable {
 
     private func row(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
         let p = prefillParts[i]
-        for j in decodeParts.indices {
-            let bound = formula.pairBound(p, decodeParts[j])
-            guard bound <= best.total, frame.canPair(p.pod, decodeParts[j].pod) else { continue }
-            let link = frame.links[frame.states[p.pod].kvClass, frame.states[decodeParts[j].pod].kvClass]
-            guard link.isAllowed else { continue }
-            let terms = formula.pair(
-                p,
-                frame.states[p.pod],
-                decodeParts[j],
-                frame.states[decodeParts[j].pod],
-                link
-            )
-            if let limit = formula.request.priceLimit, terms.busy > limit { continue }
-            let total = formula.drawn(terms, (p.share + decodeParts[j].share) / 2)
-            let order = decodeParts.count &* (i &+ 1) &+ j
-            guard best.loses(to: total, order: order) else { continue }
-            best = Best(total: total, order: order, prefill: p, decode: j, isLocal: false, terms: terms)
+        guard p.mayPair else { return }
+        // Within the row, too, the most promising pair first.
+        var first = 0
+        var least = Double.infinity
+        for j in columns.indices {
+            let bound = formula.pairBound(p, columns[j])
+            if bound < least {
+                least = bound
+                first = j
+            }
         }
+        price(i, first, p, formula, frame, into: &best)
+        for j in columns.indices where formula.pairBound(p, columns[j]) <= best.total && j != first {
+            price(i, j, p, formula, frame, into: &best)
+        }
+    }
+
+    private func price(
+        _ i: Int,
+        _ j: Int,
+        _ p: PrefillPart,
+        _ formula: CostFormula,
+        _ frame: DecisionFrame,
+        into best: inout Best
+    ) {
+        guard decodeParts[j].mayPair, decodeParts[j].pod != p.pod else { return }
+        let link = frame.links[p.kvClass, decodeParts[j].kvClass]
+        guard link.isAllowed else { return }
+        let cost = formula.pair(p, decodeParts[j], link)
+        let total = formula.drawn(cost.total, (p.share + decodeParts[j].share) / 2)
+        let order = columns.count &* (i &+ 1) &+ j
+        guard best.loses(to: total, order: order), !formula.isTooDear(p, decodeParts[j]) else { return }
+        best = Best(total: total, order: order, prefill: p, decode: j, isLocal: false, cost: cost)
     }
 
     private func candidate(
@@ -189,32 +213,17 @@ package struct DecisionSearch: Sendable {
         draw: UInt64
     ) -> [Candidate] {
         let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
-        prepare(formula, frame)
-        var all: [Candidate] = []
         let peer = frame.peer
-        for j in decodeParts.indices {
-            let state = frame.states[decodeParts[j].pod]
-            let part = formula.localPart(
-                pod: decodeParts[j].pod,
-                state,
-                held: frame.held[decodeParts[j].pod],
-                peer: frame.source(peer, for: decodeParts[j].pod)
-            )
-            let terms = formula.local(part, decodeParts[j], state)
-            let fails = state.role == .decode && !formula.keepsGuard(part, decodeParts[j], state)
-            let reason: Ineligibility? = formula.isTooDear(terms) ? .overPrice : fails ? .tpotGuard : nil
-            let total = formula.drawn(terms, part.share)
-            all.append(candidate(part, j, isLocal: true, terms, total: total, in: frame, ineligible: reason))
-        }
-        for p in prefillParts {
-            for j in decodeParts.indices where frame.canPair(p.pod, decodeParts[j].pod) {
-                let ps = frame.states[p.pod]
-                let ds = frame.states[decodeParts[j].pod]
-                let link = frame.links[ps.kvClass, ds.kvClass]
-                let terms = formula.pair(p, ps, decodeParts[j], ds, link)
-                let reason: Ineligibility? =
-                    !link.isAllowed ? .kvIncompatible : formula.isTooDear(terms) ? .overPrice : nil
-                let total = formula.drawn(terms, (p.share + decodeParts[j].share) / 2)
+        prepare(formula, frame, peer)
+        var all = rankedLocals(formula, frame, peer)
+        for p in prefillParts where p.mayPair {
+            for j in decodeParts.indices where decodeParts[j].mayPair && decodeParts[j].pod != p.pod {
+                let link = frame.links[p.kvClass, decodeParts[j].kvClass]
+                let cost = formula.pair(p, decodeParts[j], link)
+                let terms = formula.terms(p, decodeParts[j], cost)
+                let isDear = formula.isTooDear(p, decodeParts[j])
+                let reason: Ineligibility? = !link.isAllowed ? .kvIncompatible : isDear ? .overPrice : nil
+                let total = formula.drawn(cost.total, (p.share + decodeParts[j].share) / 2)
                 all.append(candidate(p, j, isLocal: false, terms, total: total, in: frame, ineligible: reason))
             }
         }
@@ -227,13 +236,27 @@ package struct DecisionSearch: Sendable {
             return x.drawnTotal != y.drawnTotal ? x.drawnTotal < y.drawnTotal : a.offset < b.offset
         }.map(\.element)
     }
-}
 
-/// What every decode pod costs at least.
-struct RowFloor {
-    var decode: Double
-    var miss: Double
-    var share: Double
+    private func rankedLocals(_ formula: CostFormula, _ frame: DecisionFrame, _ peer: Peer?) -> [Candidate] {
+        decodeParts.indices.map { j in
+            let pod = decodeParts[j].pod
+            let state = frame.states[pod]
+            let part = formula.localPart(pod: pod, state, held: frame.held[pod], peer: peer, links: frame.links)
+            let cost = formula.local(part, decodeParts[j], batch: state.batch)
+            let fails =
+                state.role == .decode && !formula.keepsGuard(part, decodeParts[j], localShare: state.localShare)
+            let isDear = formula.isTooDear(part, decodeParts[j])
+            return candidate(
+                part,
+                j,
+                isLocal: true,
+                formula.terms(part, decodeParts[j], cost),
+                total: formula.drawn(cost.total, part.share),
+                in: frame,
+                ineligible: isDear ? .overPrice : fails ? .tpotGuard : nil
+            )
+        }
+    }
 }
 
 extension CostFormula {
@@ -241,40 +264,39 @@ extension CostFormula {
     private static var slack: Double { 1 - 1e-12 }
 
     @inline(__always)
-    func rowBound(_ p: PrefillPart, _ floor: RowFloor) -> Double {
-        (p.bound + floor.decode + dials.sloMissPrice.rawValue * max(p.missBound, floor.miss))
+    func rowBound(_ p: PrefillPart, _ floor: DecodeFloor) -> Double {
+        (p.bound + p.transferBound + floor.bound + dials.sloMissPrice.rawValue * max(p.missBound, floor.miss))
             * (1 + settings.tieBand * (p.share + floor.share) / 2) * Self.slack
     }
 
     @inline(__always)
-    func pairBound(_ p: PrefillPart, _ d: DecodePart) -> Double {
-        (p.bound + d.bound + dials.sloMissPrice.rawValue * max(p.missBound, d.tpotMiss))
+    func pairBound(_ p: PrefillPart, _ d: DecodeColumn) -> Double {
+        (p.bound + d.bound + max(p.transferBound, d.transferBound)
+            + dials.sloMissPrice.rawValue * max(p.missBound, d.miss))
             * (1 + settings.tieBand * (p.share + d.share) / 2) * Self.slack
     }
 
     @inline(__always)
-    func drawn(_ terms: CostTerms, _ share: Double) -> Double {
-        terms.total.rawValue * (1 + settings.tieBand * share)
-    }
+    func drawn(_ total: Double, _ share: Double) -> Double { total * (1 + settings.tieBand * share) }
 
-    func isTooDear(_ terms: CostTerms) -> Bool { request.priceLimit.map { terms.busy > $0 } ?? false }
+    @inline(__always)
+    func isTooDear(_ p: PrefillPart, _ d: DecodePart) -> Bool {
+        request.priceLimit.map { p.busy + d.busy > $0.rawValue } ?? false
+    }
 }
 
 extension DecisionFrame {
-    /// The pod that holds most of the prompt among those in play.
-    var peer: Int? {
+    /// The pod that holds most of the prompt among those in play, where any pod can pull.
+    var peer: Peer? {
         let p = bestHolder(among: prefills)
-        guard let d = bestHolder(among: decodes) else { return p }
-        guard let p else { return d }
-        return held[d] > held[p] ? d : p
-    }
-
-    /// `peer` as `pod` sees it, where it can fetch KV from there.
-    @inline(__always)
-    func source(_ peer: Int?, for pod: Int) -> Peer? {
-        guard let peer, states[pod].canPull else { return nil }
-        let link = links[states[peer].kvClass, states[pod].kvClass]
-        guard link.isAllowed else { return nil }
-        return Peer(id: states[peer].id, profile: states[peer].profile, held: held[peer], link: link)
+        let d = bestHolder(among: decodes)
+        guard let best = p.map({ p in d.map { held[$0] > held[p] ? $0 : p } ?? p }) ?? d else { return nil }
+        return Peer(
+            id: states[best].id,
+            held: held[best],
+            kvClass: states[best].kvClass,
+            network: states[best].profile.networkBytesPerSecond,
+            kvBytes: states[best].profile.kvBytesPerToken
+        )
     }
 }

@@ -22,6 +22,8 @@ package struct KVLinks: Sendable {
     private var links: [Link] = []
     /// No transfer costs less than this.
     package private(set) var leastFixedCost = 0.0
+    /// No connector hides a transfer behind prefill.
+    package private(set) var areSerial = true
 
     /// `connectors`: what is known of the connectors that layouts name.
     package init(layouts: [KVLayout], connectors: [Connector]) {
@@ -31,6 +33,7 @@ package struct KVLinks: Sendable {
         for p in kept {
             for d in kept { links.append(Self.link(p, d, connectors)) }
         }
+        areSerial = !links.contains { $0.isAllowed && $0.isLayerwise }
         leastFixedCost = links.lazy.filter(\.isAllowed).map(\.fixedCost.rawValue).min() ?? 0
     }
 
@@ -65,21 +68,5 @@ package struct KVLinks: Sendable {
             return nil
         }
         return why
-    }
-}
-
-extension KVTransfer {
-    /// The transfer between two pods over a link, without a look at names.
-    @inline(__always)
-    init(from sender: PodProfile, to receiver: PodProfile, over link: KVLinks.Link) {
-        let bandwidth = min(sender.networkBytesPerSecond, receiver.networkBytesPerSecond)
-        let bytes = max(sender.kvBytesPerToken, receiver.kvBytesPerToken)
-        self.init(
-            fixedCost: link.fixedCost,
-            perToken: bytes / max(bandwidth, KVTransfer.leastBandwidth),
-            repackPerToken: link.repacks
-                ? bytes / max(receiver.memoryBytesPerSecond, KVTransfer.leastBandwidth) : 0,
-            overlappedLayers: link.isLayerwise ? Double(max(receiver.layers, 1)) : 1
-        )
     }
 }

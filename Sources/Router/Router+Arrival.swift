@@ -27,7 +27,7 @@ extension Router {
 
     /// Queues a request, if it can be served at all, and places what can be placed.
     private mutating func hold(_ request: InferenceRequest, into actions: inout [RouterAction]) {
-        if let refusal = prepare(request) {
+        if let refusal = prepare(request, pool(for: request)) {
             refuse(request.id, refusal, into: &actions)
         } else if enqueue(request) {
             pump(into: &actions)

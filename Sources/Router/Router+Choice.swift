@@ -22,8 +22,7 @@ extension Router {
 
     /// Makes the frame the request's own: its candidates, and what they hold of its prompt.
     /// - Returns: why there are no candidates.
-    mutating func prepare(_ request: InferenceRequest) -> Refusal? {
-        let pool = pool(for: request)
+    mutating func prepare(_ request: InferenceRequest, _ pool: CandidatePool) -> Refusal? {
         if let model = request.model, pool.modelIsUnknown, options.refusesUnknownModels { return .unknownModel(model) }
         enter(pool, subset: request.subset)
         guard !frame.decodes.isEmpty else { return .noEndpoint(reason: emptyReason(pool, request)) }
@@ -36,10 +35,10 @@ extension Router {
     /// `ahead` is set for requests of the central queue: seconds of prompts before this one in the order of service,
     /// which the pods that are not free yet will take first.
     mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, ahead: Double?) -> Verdict {
-        if let refusal = prepare(request) { return .refused(refusal) }
+        let pool = pool(for: request)
+        if let refusal = prepare(request, pool) { return .refused(refusal) }
         if ahead == nil { refresh() }
-        let limit = pool(for: request).priceLimit
-        let facts = facts(of: request, priceLimit: limit, arrivedAt: arrivedAt)
+        let facts = facts(of: request, priceLimit: pool.priceLimit, arrivedAt: arrivedAt)
         var settings = currentSettings
         // Later arrivals wait in the queue, where order settles who waits for whom.
         if ahead != nil { settings.externality = 0 }

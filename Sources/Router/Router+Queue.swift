@@ -61,12 +61,8 @@ extension Router {
         guard !queue.isEmpty else { return }
         refreshAll()
         expire(into: &actions)
-        var rounds = queue.count + 1
-        while rounds > 0, !queue.isEmpty {
-            rounds -= 1
-            guard isAnyOpen else { break }
-            guard placeNext(into: &actions) else { break }
-        }
+        // Placing one only makes its pods dearer, so whoever is held for another pod stays held: one pass.
+        while !queue.isEmpty, isAnyOpen, placeSome(into: &actions) {}
         askForWake(into: &actions)
     }
 
@@ -93,36 +89,56 @@ extension Router {
         }
     }
 
-    /// Of the first few in the order of service, dispatches the first whose best pod is open. The others are held: a pod
-    /// that is not free yet will finish them sooner. - Returns: whether one left the queue.
-    private mutating func placeNext(into actions: inout [RouterAction]) -> Bool {
-        queue.first(options.queue.lookahead, at: now, into: &order)
+    /// Goes through the order of service and dispatches each request whose best pod is open. The others are held: a pod
+    /// that is not free yet will finish them sooner. Ends after as many held ones as the lookahead says.
+    /// - Returns: whether there may be more to place.
+    private mutating func placeSome(into actions: inout [RouterAction]) -> Bool {
+        let lookahead = max(options.queue.lookahead, 1)
+        let sight = 2 * lookahead
+        var ids = order
+        queue.first(sight, at: now, into: &ids)
+        defer { order = ids }
         var ahead = 0.0
-        for place in order.indices {
-            let entry = queue.waiting[order[place]]
-            switch choose(entry.request, arrivedAt: entry.arrivedAt, ahead: ahead) {
-            case .refused(let refusal):
-                _ = queue.remove(at: order[place])
-                refuse(entry.request.id, refusal, into: &actions)
-                return true
-            case .chosen(let choice):
-                let misses = entry.due.map { now + choice.candidate.terms.ttft > $0 } ?? false
-                if entry.request.isSheddable, misses {
-                    _ = queue.remove(at: order[place])
-                    shed(entry.request, reason: "it can no longer meet its service level", into: &actions)
-                    return true
-                }
-                if let pod = index(of: choice.candidate.placement.prefiller), isOpen(pod),
-                    hasRoom(choice.candidate.placement.destination, for: entry.request)
-                {
-                    _ = queue.remove(at: order[place])
-                    dispatch(entry.request, choice, into: &actions)
-                    return true
-                }
+        var held = 0
+        for id in ids {
+            guard let entry = queue.entry(id) else { continue }
+            if placeOrHold(entry, ahead: ahead, into: &actions) {
+                guard !queue.isEmpty, isAnyOpen else { return false }
+            } else {
+                held += 1
+                ahead += entry.base
+                guard held < lookahead else { return false }
             }
-            ahead += entry.base
         }
-        return false
+        return held < ids.count && ids.count == sight
+    }
+
+    /// - Returns: true when it left the queue.
+    private mutating func placeOrHold(
+        _ entry: WaitingRequest,
+        ahead: Double,
+        into actions: inout [RouterAction]
+    ) -> Bool {
+        let request = entry.request
+        switch choose(request, arrivedAt: entry.arrivedAt, ahead: ahead) {
+        case .refused(let refusal):
+            _ = queue.remove(request.id)
+            refuse(request.id, refusal, into: &actions)
+            return true
+        case .chosen(let choice):
+            let misses = entry.due.map { now + choice.candidate.terms.ttft > $0 } ?? false
+            if request.isSheddable, misses {
+                _ = queue.remove(request.id)
+                shed(request, reason: "it can no longer meet its service level", into: &actions)
+                return true
+            }
+            let placement = choice.candidate.placement
+            guard let pod = index(of: placement.prefiller), isOpen(pod), hasRoom(placement.destination, for: request)
+            else { return false }
+            _ = queue.remove(request.id)
+            dispatch(request, choice, into: &actions)
+            return true
+        }
     }
 
     func isOpen(_ pod: Int) -> Bool { frame.states[pod].backlog <= openBelow }

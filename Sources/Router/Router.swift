@@ -41,7 +41,7 @@ package struct Router: Sendable {
     var monitor = BindingMonitor()
     /// Running mean of predicted prefills, in seconds.
     var meanWork = 0.0
-    var order: [Int] = []
+    var order: [RequestID] = []
     var control: DialControl
 
     // Pickers side by side.

@@ -74,27 +74,45 @@ struct WaitingQueue: Sendable {
         waiting.firstIndex { $0.request.id == id }.map { remove(at: $0) }
     }
 
-    /// The first so many indices in the order of service.
-    func first(_ count: Int, at now: Instant, into order: inout [Int]) {
-        order.removeAll(keepingCapacity: true)
-        guard count > 0 else { return }
-        for index in waiting.indices {
-            var place = order.count
-            while place > 0, precedes(index, order[place - 1], at: now) { place -= 1 }
-            guard place < count else { continue }
-            order.insert(index, at: place)
-            if order.count > count { order.removeLast() }
+    func entry(_ id: RequestID) -> WaitingRequest? { waiting.first { $0.request.id == id } }
+
+    /// A request's place in the order of service.
+    private struct Rank {
+        var id: RequestID
+        var priority: Int
+        var isLate: Bool
+        var ratio: Double
+
+        init(_ entry: WaitingRequest, at now: Instant) {
+            id = entry.request.id
+            priority = entry.request.priority
+            isLate = entry.slack(at: now) < 0
+            ratio = entry.ratio(at: now)
+        }
+
+        func precedes(_ other: Rank) -> Bool {
+            if priority != other.priority { return priority > other.priority }
+            if isLate != other.isLate { return !isLate }
+            // Of requests that came in one instant, the older id.
+            return ratio != other.ratio ? ratio > other.ratio : id < other.id
         }
     }
 
-    private func precedes(_ a: Int, _ b: Int, at now: Instant) -> Bool {
-        let (x, y) = (waiting[a], waiting[b])
-        if x.request.priority != y.request.priority { return x.request.priority > y.request.priority }
-        let (late, otherLate) = (x.slack(at: now) < 0, y.slack(at: now) < 0)
-        if late != otherLate { return !late }
-        let (ratio, otherRatio) = (x.ratio(at: now), y.ratio(at: now))
-        // Of requests that came in one instant, the older id.
-        return ratio != otherRatio ? ratio > otherRatio : x.request.id < y.request.id
+    /// The first so many in the order of service.
+    func first(_ count: Int, at now: Instant, into order: inout [RequestID]) {
+        order.removeAll(keepingCapacity: true)
+        guard count > 0 else { return }
+        var best: [Rank] = []
+        best.reserveCapacity(count + 1)
+        for entry in waiting {
+            let rank = Rank(entry, at: now)
+            if best.count == count, let last = best.last, !rank.precedes(last) { continue }
+            var place = best.count
+            while place > 0, rank.precedes(best[place - 1]) { place -= 1 }
+            best.insert(rank, at: place)
+            if best.count > count { best.removeLast() }
+        }
+        for rank in best { order.append(rank.id) }
     }
 
     /// Seconds of prompts that wait.
