@@ -51,7 +51,8 @@ enum Eligibility {
                 reason = .excluded
             } else if rules.contains(where: { !($0.accelerators?.contains(endpoint.accelerator) ?? true) }) {
                 reason = .acceleratorNotAllowed
-            } else if let cause = status.unavailable ?? causes[index] {
+            } else if let cause = causes[index] ?? status.unavailable {
+                // What answers have shown weighs more: such a pod is not kept as a spare for its failing scrapes.
                 reason = Ineligibility(cause)
                 spare(index, endpoint, cause, into: &pool)
             }

@@ -177,6 +177,12 @@ struct RouterTests {
         }
         let decision = story.decide(Pods.request(4, prompt: 20_000))
         #expect(decision?.placement == .local(EndpointID(2)))
+        // That its scrapes fail as well does not bring it back.
+        var dead = Pods.snapshot([Pods.endpoint(1, .prefill), Pods.endpoint(2, .decode, Pods.a100)], version: 2)
+        dead.endpoints[0].unavailable = .unreachable
+        _ = story.send(.fleetChanged(dead))
+        let later = story.decide(Pods.request(5, prompt: 20_000))
+        #expect(later?.placement == .local(EndpointID(2)))
     }
 
     @Test func requestsWithoutInferenceGoWhereLeastIsRunning() {
