@@ -44,8 +44,17 @@ enum BlockHash {
     static func seed(model: String?, cacheSalt: String?) -> UInt64 {
         var seed: UInt64 = 0
         if let model, !model.isEmpty { seed = joined(1, name(model)) }
-        if let cacheSalt, !cacheSalt.isEmpty { seed = joined(joined(seed, 2), name(cacheSalt)) }
+        if let cacheSalt, !cacheSalt.isEmpty {
+            var copy = cacheSalt
+            seed = copy.withUTF8 { unsafe saltSeed(seed, UnsafeRawBufferPointer($0)) }
+        }
         return seed
+    }
+
+    /// Joins one more thing that a block's hash holds besides its tokens.
+    static func saltSeed(_ seed: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
+        guard let start = bytes.baseAddress else { return seed }
+        return unsafe joined(joined(seed, 2), xxh3_64(start, bytes.count))
     }
 
     /// The hash of a first block under `seed`.

@@ -107,6 +107,8 @@ package final class ChunkTrie: @unchecked Sendable {
                 return outcome
             }
             place = writer.place(behind: slot)
+            // Engines keep the parents of what they store: in a time of doubt, a new block confirms all before it.
+            if memory.lanes.oldest(lane) != memory.lanes.age(lane) { writer.refresh(lane, behind: place) }
         }
         var at = 0
         while at < locals.count {
@@ -167,6 +169,18 @@ package final class ChunkTrie: @unchecked Sendable {
             writer.hasExpired = true
         }
     }
+
+    /// What a lane holds that is older than its present age is gone, for lookups of an unkeyed trie at once, else when it has
+    /// been cleared away.
+    package func expire(_ lane: UInt16) {
+        memory.lanes.setOldest(lane, memory.lanes.age(lane))
+        writer.hasExpired = true
+    }
+
+    /// Bytes that this trie may make resident from now on, at most those it was made with: tries can share a budget.
+    package func setBudget(_ bytes: Int) { writer.budget = min(max(bytes, 0), writer.reservedBudget) }
+
+    package var bytes: Int { writer.bytes }
 
     /// Clears away what is closed, expired or too cold, in steps of 0.1 ms or less. To be called now and then where few
     /// stores come.

@@ -59,6 +59,22 @@ extension TrieWriter {
         return TriePlace(chunk: chunk, position: TrieMemory.position(of: slot, in: chunk))
     }
 
+    /// Makes young what the lane holds from `place` up to the root.
+    func refresh(_ lane: UInt16, behind place: TriePlace) {
+        let age = memory.lanes.age(lane)
+        var chunk = place.chunk
+        while let current = chunk {
+            let count = current.holderCount
+            let list = count > 0 ? holderList(current, count) : current.base
+            for at in 0..<count {
+                let word = HolderWord(raw: list.word64(8 &* at))
+                guard word.lane == lane else { continue }
+                list.set64(8 &* at, HolderWord(mask: word.mask, lane: lane, age: age).raw)
+            }
+            chunk = current.parent == 0 ? nil : memory.chunk(of: current.parent)
+        }
+    }
+
     /// Lets `lane` hold a chain of blocks behind `place`, and moves `place` behind the last one stored.
     /// The run has at most `maxStep` blocks, and `prepareStep` came before. Where blocks are `counted`, one that the lane
     /// holds already is a further copy of it.

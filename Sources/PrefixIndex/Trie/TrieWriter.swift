@@ -10,7 +10,8 @@ internal import CIndexKernels
 @safe struct TrieWriter: ~Copyable {
     // Safe: steps are at most as long as the arrays of bits.
     let memory: TrieMemory
-    let budget: Int
+    var budget: Int
+    let reservedBudget: Int
     var slabs: SlabAllocator
     var holders: HolderArena
     var children: LineTable
@@ -47,6 +48,7 @@ internal import CIndexKernels
     init(memory: TrieMemory, budget: Int) throws(IndexMemoryError) {
         self.memory = memory
         self.budget = budget
+        reservedBudget = budget
         slabs = SlabAllocator(memory: memory)
         holders = HolderArena(region: memory.holders)
         children = LineTable(memory: memory.children)

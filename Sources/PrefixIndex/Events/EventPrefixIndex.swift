@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import Synchronization
+
+/// What one rank of a pod, or a shared store, has of a prompt's start in one tier.
+package struct TierMatch: Sendable, Hashable {
+    package var holder: UInt32
+    package var rank: Int
+    package var tier: CacheTier
+    /// All full blocks held from the start without a hole, before the rule that the last block is recomputed.
+    package var tokens: Int
+    /// Batches of this publisher were lost: what it says may no longer be true.
+    package var isDoubtful: Bool
+
+    package init(holder: UInt32, rank: Int, tier: CacheTier, tokens: Int, isDoubtful: Bool) {
+        self.holder = holder
+        self.rank = rank
+        self.tier = tier
+        self.tokens = tokens
+        self.isDoubtful = isDoubtful
+    }
+}
+
+/// The exact index: every block of every pod, as the engines' own events tell it.
+///
+/// Events come from one thread at a time; lookups from any, and never wait for them. Engine hashes are opaque. They are
+/// expected to be equal for equal content; publishers whose hashes differ get a trie of their own when that is noticed.
+package final class EventPrefixIndex: Sendable {
+    private let writer: Mutex<EventWriter>
+    /// What lookups need; changes only when a domain, a block size or an adapter is new.
+    private let view = Mutex(EventView())
+    private let lookups = Mutex<[TrieLookup]>([])
+    package let unit: Int
+
+    /// `budget`: bytes, never exceeded. `unit`: tokens of which every block size is a multiple; requests' keys are cut in it.
+    package init(budget: Int, unit: Int = TokenKeyHasher.defaultTokensPerBlock) throws(IndexMemoryError) {
+        self.unit = max(unit, 1)
+        let first = try HashDomain(budget: max(budget, ChunkTrie.minBudget))
+        writer = Mutex(EventWriter(first: first, budget: max(budget, ChunkTrie.minBudget), unit: max(unit, 1)))
+        view.withLock { $0.domains = [first] }
+    }
+
+    /// Applies a batch, as a message's last frame holds it. What comes before a malformed event stays applied.
+    package func apply(_ payload: UnsafeRawBufferPointer, from source: EventSourceID) -> EventOutcome {
+        writer.withLock { writer in
+            let outcome = unsafe writer.apply(payload, from: source)
+            publish(&writer)
+            return outcome
+        }
+    }
+
+    /// The same, for a batch in an array.
+    package func apply(_ payload: [UInt8], from source: EventSourceID) -> EventOutcome {
+        unsafe payload.withUnsafeBytes { unsafe apply($0, from: source) }
+    }
+
+    /// The engine has restarted, or said that its cache is empty.
+    package func clear(_ source: EventSourceID) {
+        writer.withLock { $0.clear(source) }
+    }
+
+    /// The pod is gone, with all its ranks.
+    package func remove(holder: UInt32) {
+        writer.withLock { $0.remove(holder: holder) }
+    }
+
+    /// Batches were lost at `now`, in any seconds that go on: the publisher's part is doubtful until it is confirmed or aged
+    /// out.
+    package func doubt(_ source: EventSourceID, now: Double) {
+        writer.withLock { $0.doubt(source, now: now) }
+    }
+
+    /// Ages out what has been doubtful for long, and clears away a part of what is gone. To be called now and then.
+    /// - Returns: true while there is more to clear away.
+    package func maintain(now: Double) -> Bool {
+        writer.withLock { $0.maintain(now: now) }
+    }
+
+    /// Replaces `result` by what each publisher has of the prompt, per tier, sorted; those that have nothing are left out.
+    /// The keys must be of tokens and cut in this index's unit.
+    package func matches(of keys: PrefixKeys, into result: inout [TierMatch]) {
+        result.removeAll(keepingCapacity: true)
+        guard keys.kind == .tokens, Int(keys.tokensPerBlock) == unit, !keys.hashes.isEmpty else { return }
+        let (domains, isAdapter) = view.withLock { view in
+            (view.domains, keys.model.map { view.adapters.contains($0) } ?? false)
+        }
+        guard let lookup = lookups.withLock({ $0.popLast() }) ?? (try? TrieLookup()) else { return }
+        let seed = isAdapter ? BlockHash.seed(model: keys.model, cacheSalt: nil) : 0
+        var found: [LaneMatch] = []
+        for domain in domains {
+            for factor in domain.factors {
+                let hashes = factor == 1 ? keys.hashes : Self.folded(keys.hashes, by: factor)
+                domain.trie.find(hashes, seed: seed, lookup, into: &found)
+                Self.collect(found, domain.names, factor * unit, into: &result)
+            }
+        }
+        lookups.withLock { $0.append(lookup) }
+        result.sort { ($0.holder, $0.rank, $0.tier) < ($1.holder, $1.rank, $1.tier) }
+    }
+
+    package var statistics: EventIndexStatistics { writer.withLock { $0.statistics } }
+
+    /// Hashes of blocks of `factor` units from those of the units.
+    static func folded(_ hashes: [UInt64], by factor: Int) -> [UInt64] {
+        (0..<(hashes.count / factor)).map { block in
+            var hash = hashes[block * factor]
+            for unit in 1..<factor { hash = BlockHash.joined(hash, hashes[block * factor + unit]) }
+            return hash
+        }
+    }
+
+    /// Lanes to publishers. A publisher with several groups has what all of them have.
+    private static func collect(
+        _ found: [LaneMatch],
+        _ names: LaneNames,
+        _ blockSize: Int,
+        into result: inout [TierMatch]
+    ) {
+        let start = result.count
+        var groups: [(match: Int, seen: Int, needed: Int)] = []
+        for lane in found {
+            let name = names.name(ofLane: lane.lane)
+            guard name.blockSize == blockSize,
+                let tier = CacheTier(rawValue: UInt8(lane.lane % TrieMemory.lanesPerHolder))
+            else { continue }
+            let match = TierMatch(
+                holder: name.holder,
+                rank: name.rank,
+                tier: tier,
+                tokens: lane.blocks * blockSize,
+                isDoubtful: name.isDoubtful
+            )
+            guard name.groups > 1 else {
+                result.append(match)
+                continue
+            }
+            let same = groups.firstIndex {
+                result[$0.match].holder == match.holder && result[$0.match].rank == match.rank
+                    && result[$0.match].tier == match.tier
+            }
+            if let same {
+                result[groups[same].match].tokens = min(result[groups[same].match].tokens, match.tokens)
+                groups[same].seen += 1
+            } else {
+                groups.append((result.count, 1, name.groups))
+                result.append(match)
+            }
+        }
+        for group in groups where group.seen < group.needed { result[group.match].tokens = 0 }
+        if !groups.isEmpty { result[start...].removeAll { $0.tokens == 0 } }
+    }
+
+    private func publish(_ writer: inout EventWriter) {
+        guard writer.viewHasChanged else { return }
+        writer.viewHasChanged = false
+        let (domains, adapters) = (writer.domains, writer.adapters)
+        view.withLock { view in
+            view.domains = domains
+            view.adapters = adapters
+        }
+    }
+}
+
+private struct EventView: Sendable {
+    var domains: [HashDomain] = []
+    var adapters: Set<String> = []
+}
+
+/// Sizes of an exact index, and what became of its events since the start.
+package struct EventIndexStatistics: Sendable, Hashable {
+    /// Summed over all hash domains.
+    package var trie: TrieStatistics
+    package var domains: Int
+    package var sources: Int
+    package var doubtfulSources: Int
+    package var outcome: EventOutcome
+}
