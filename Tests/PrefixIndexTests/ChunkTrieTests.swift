@@ -160,7 +160,7 @@ struct ChunkTrieTests {
 
     @Test("the budget holds, and what was used last stays", arguments: [true, false])
     func budget(isKeyed: Bool) throws {
-        let budget = 4 << 20
+        let budget = 2 << 20
         let trie = try ChunkTrie(isKeyed: isKeyed, budget: budget)
         let lookup = try TrieLookup()
         let lane = try #require(trie.openHolder())
@@ -168,7 +168,7 @@ struct ChunkTrieTests {
         let hot = Chain((0..<64).map { _ in random.next() })
         var most = 0
         var refused = 0
-        for round in 0..<(isKeyed ? 5_000 : 14_000) {
+        for round in 0..<(isKeyed ? 2_000 : 4_000) {
             let chain = Chain(
                 (0..<Int.random(in: 4...(isKeyed ? 120 : 400), using: &random)).map { _ in random.next() }
             )

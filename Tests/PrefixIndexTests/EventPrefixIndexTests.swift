@@ -224,11 +224,11 @@ struct EventPrefixIndexTests {
 
     @Test("the budget holds whatever comes, over several domains")
     func budget() throws {
-        let index = try EventPrefixIndex(budget: 4 << 20)
+        let index = try EventPrefixIndex(budget: 2 << 20)
         var random = SplitMix64(seed: 10)
         let common = Self.tokens(64, 11)
         var most = 0
-        for round in 0..<900 {
+        for round in 0..<500 {
             let holder = UInt32(round % 6)
             let world = EventWorld(seed: UInt64(holder % 3))
             let prompt =
@@ -240,7 +240,7 @@ struct EventPrefixIndexTests {
             most = max(most, index.statistics.trie.bytes)
         }
         #expect(index.statistics.domains == 3)
-        #expect(most <= 4 << 20)
+        #expect(most <= 2 << 20)
         #expect(index.statistics.trie.evictedBlocks > 0)
     }
 

@@ -12,7 +12,7 @@ package final class ChunkTrie: @unchecked Sendable {
     private var writer: TrieWriter
 
     /// Under this many bytes the fixed parts leave no room for blocks.
-    package static let minBudget = 4 << 20
+    package static let minBudget = 2 << 20
 
     /// An empty trie. Keyed: blocks have engine hashes, by which they are found and removed. The budget is in bytes, at least
     /// `minBudget`. Throws where the system refuses address space.
