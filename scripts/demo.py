@@ -44,7 +44,7 @@ def fleet_file() -> dict:
         {"name": "prefill-h100", "role": "prefill", "accelerator": "h100-sxm", "count": 2},
         {"name": "prefill-l40s", "role": "prefill", "accelerator": "l40s"},
         {"name": "decode-h200", "role": "decode", "accelerator": "h200-sxm", "tensorParallel": 2, "count": 2},
-        {"name": "decode-a100", "role": "decode", "accelerator": "a100-sxm", "dtype": "bfloat16"},
+        {"name": "decode-a100", "role": "decode", "accelerator": "a100-sxm", "dtype": "bfloat16", "tensorParallel": 8},
         {"name": "both-b200", "role": "both", "accelerator": "b200-sxm", "tensorParallel": 1},
     ]
     return {"endpoints": [common | e | {"port": rig.free_ports(e.get("count", 1))} for e in entries]}
