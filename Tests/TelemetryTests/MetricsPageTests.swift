@@ -5,21 +5,18 @@ import CostModel
 import Foundation
 import Router
 import Telemetry
+import TestSupport
 import Testing
 
 @Suite struct MetricsPageTests {
-    private static let folder = URL(filePath: #filePath).deletingLastPathComponent()
-    private static let root = folder.deletingLastPathComponent().deletingLastPathComponent()
+    private static let root = URL(filePath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
     /// `UPDATE_GOLDEN=1 swift test` writes it anew; the difference is reviewed like code.
     @Test func isTheGoldenPage() throws {
         let page = Scene.busyMetrics().page(Scene.samples())
-        let golden = Self.folder.appending(path: "Golden/metrics.txt")
+        let golden = fixture("golden/metrics.txt")
         if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] == "1" {
-            try FileManager.default.createDirectory(
-                at: golden.deletingLastPathComponent(),
-                withIntermediateDirectories: true
-            )
             try page.write(to: golden, atomically: true, encoding: .utf8)
         }
         let expected = try String(contentsOf: golden, encoding: .utf8)
