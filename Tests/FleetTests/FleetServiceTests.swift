@@ -78,13 +78,13 @@ private final class Rig: Sendable {
         FetchFailure.reasons.firstIndex(of: reason).map { statistics.scrapeFailures[$0] } ?? -1
     }
 
-    /// Waits until the condition holds, at most five seconds.
+    /// Waits until the condition holds, at most twenty seconds: test machines are busy ones.
     func wait(_ what: String, until condition: (Rig) -> Bool) {
-        for _ in 0..<1000 {
+        for _ in 0..<4000 {
             if condition(self) { return }
             usleep(5000)
         }
-        Issue.record("waited in vain for \(what): \(snapshot), \(statistics)")
+        Issue.record("waited in vain for \(what): \(snapshot.endpoints.map(\.load)), \(statistics)")
     }
 }
 

@@ -9,8 +9,8 @@ import CostModel
 ///
 /// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
 @safe final class CurlTransfer {
-    /// A metrics page of a real vLLM has 64 KB; with adapters and many models some hundred.
-    static let maxPage = 4 << 20
+    /// A metrics page of a real vLLM has 64 KB for each engine core; sixteen cores behind one port fill a mebibyte.
+    static let maxPage = 2 << 20
 
     let handle: UnsafeMutableRawPointer
     private(set) var tag = 0

@@ -152,7 +152,7 @@ import Synchronization
             return false
         case .endless:
             guard send(file, "HTTP/1.1 200 OK\r\n\r\n") else { return false }
-            let line = String(repeating: "vllm:num_requests_waiting{a=\"b\"} 1\n", count: 1000)
+            let line = String(repeating: "# HELP vllm:num_requests_waiting without end\n", count: 1000)
             while send(file, line) {}
             return false
         case .slow(let body, let piece, let milliseconds):

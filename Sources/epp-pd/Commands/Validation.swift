@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import Configuration
+import CostModel
+import Fleet
+import Router
+
+/// What `validate` found.
+struct Validation: Encodable, Hashable {
+    /// One line for each thing that is in order.
+    var checked: [String] = []
+    var errors: [ConfigurationError] = []
+    var warnings: [String] = []
+
+    static func run(fleet: String?, profiles: String?, isSimulated: Bool) -> Validation {
+        var result = Validation()
+        let catalog = result.readProfiles(profiles)
+        if let fleet { result.readFleet(fleet, isSimulated: isSimulated, catalog: catalog) }
+        return result
+    }
+
+    private mutating func readProfiles(_ flag: String?) -> ProfileCatalog? {
+        guard let folder = ProfileFolder.find(flag: flag) else {
+            let message = "no profiles found: name their folder with --profiles or \(ProfileFolder.environmentVariable)"
+            errors.append(ConfigurationError(file: "profiles", message: message))
+            return nil
+        }
+        do {
+            let catalog = try ProfileLoader.load(folder: folder)
+            checked.append(
+                "\(folder): \(catalog.accelerators.count) accelerators, \(catalog.models.count) models, "
+                    + "\(catalog.fits.count) fits"
+            )
+            return catalog
+        } catch {
+            errors += error.errors
+            return nil
+        }
+    }
+
+    private mutating func readFleet(_ path: String, isSimulated: Bool, catalog: ProfileCatalog?) {
+        do {
+            let options = FleetFile.Options(needsAddresses: !isSimulated)
+            let endpoints = try FleetFile.read(path: path, options: options)
+            checked.append("\(path): \(endpoints.count) endpoints")
+            warn(of: endpoints, in: path, catalog)
+        } catch {
+            errors += error.errors
+        }
+    }
+
+    /// What is allowed, and yet hardly meant.
+    private mutating func warn(of endpoints: [EndpointDescription], in path: String, _ catalog: ProfileCatalog?) {
+        if !endpoints.contains(where: \.role.canDecode) {
+            warnings.append("\(path): no endpoint can decode: every request will be answered 503")
+        }
+        guard let catalog else { return }
+        var said: Set<String> = []
+        for endpoint in endpoints {
+            let resolution = catalog.resolve(catalog.query(for: endpoint))
+            if !resolution.isKnownAccelerator, said.insert("accelerator \(endpoint.accelerator)").inserted {
+                warnings.append(
+                    "\(path): no profile knows the accelerator \(endpoint.accelerator) (\(endpoint.name)): "
+                        + "cautious defaults will be used"
+                )
+            }
+            if !resolution.isKnownModel, said.insert("model \(endpoint.model)").inserted {
+                warnings.append(
+                    "\(path): no profile knows the model \(endpoint.model) (\(endpoint.name)): it will be guessed "
+                        + "from its name"
+                )
+            }
+        }
+    }
+}
