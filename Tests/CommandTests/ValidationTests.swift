@@ -16,7 +16,7 @@ import Testing
         let file = FileManager.default.temporaryDirectory.appending(path: "fleet-\(UUID().uuidString).yaml")
         try text.write(to: file, atomically: true, encoding: .utf8)
         defer { try? FileManager.default.removeItem(at: file) }
-        return Validation.run(fleet: file.path, profiles: Self.profiles, isSimulated: isSimulated)
+        return Validation.run(fleet: file.path, config: nil, profiles: Self.profiles, isSimulated: isSimulated)
     }
 
     private func pod(_ role: String, _ accelerator: String, port: Int = 8000) -> String {
@@ -24,7 +24,7 @@ import Testing
     }
 
     @Test func whatIsShippedIsInOrder() {
-        let found = Validation.run(fleet: nil, profiles: Self.profiles, isSimulated: false)
+        let found = Validation.run(fleet: nil, config: nil, profiles: Self.profiles, isSimulated: false)
         #expect(found.errors.isEmpty)
         #expect(found.warnings.isEmpty)
         #expect(found.checked.count == 1)
@@ -62,8 +62,14 @@ import Testing
     }
 
     @Test func missingFilesAndFoldersAreErrors() {
-        let found = Validation.run(fleet: "/nonexistent.yaml", profiles: "/nonexistent", isSimulated: false)
+        let found = Validation.run(
+            fleet: "/nonexistent.yaml",
+            config: "/nonexistent.json",
+            profiles: "/nonexistent",
+            isSimulated: false
+        )
         #expect(found.errors.map(\.file).contains("/nonexistent.yaml"))
-        #expect(found.errors.count >= 2)
+        #expect(found.errors.map(\.file).contains("/nonexistent.json"))
+        #expect(found.errors.count >= 3)
     }
 }

@@ -15,12 +15,14 @@ struct Validate: ParsableCommand {
 
             EXAMPLES
               epp-pd validate --fleet fleet.yaml
-              epp-pd validate --fleet fleet.yaml --profiles my-profiles --json
+              epp-pd validate --fleet fleet.yaml --config config.yaml --profiles my-profiles --json
             """
     )
 
     @Option(help: "Fleet file (docs/fleet-file.md).")
     var fleet: String?
+    @Option(help: "Configuration file (docs/configuration.md).")
+    var config: String?
     @Option(help: "Folder of profiles. Default: the ones that come with epp-pd.")
     var profiles: String?
     @Flag(help: "The fleet is for the simulator: addresses and ports may be absent.")
@@ -29,7 +31,7 @@ struct Validate: ParsableCommand {
     var json = false
 
     func run() throws {
-        let validation = Validation.run(fleet: fleet, profiles: profiles, isSimulated: simulated)
+        let validation = Validation.run(fleet: fleet, config: config, profiles: profiles, isSimulated: simulated)
         if json {
             print(try JSONLine.encode(validation))
         } else {

@@ -13,9 +13,10 @@ struct Validation: Encodable, Hashable {
     var errors: [ConfigurationError] = []
     var warnings: [String] = []
 
-    static func run(fleet: String?, profiles: String?, isSimulated: Bool) -> Validation {
+    static func run(fleet: String?, config: String?, profiles: String?, isSimulated: Bool) -> Validation {
         var result = Validation()
         let catalog = result.readProfiles(profiles)
+        if let config { result.readConfiguration(config) }
         if let fleet { result.readFleet(fleet, isSimulated: isSimulated, catalog: catalog) }
         return result
     }
@@ -36,6 +37,15 @@ struct Validation: Encodable, Hashable {
         } catch {
             errors += error.errors
             return nil
+        }
+    }
+
+    private mutating func readConfiguration(_ path: String) {
+        do {
+            _ = try PickerConfiguration.read(path: path)
+            checked.append("\(path): configuration")
+        } catch {
+            errors += error.errors
         }
     }
 
