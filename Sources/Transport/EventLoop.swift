@@ -206,7 +206,7 @@ protocol PendingFlush: AnyObject {
 
 /// An action that waits for its moment. Belongs to its loop.
 package struct LoopTimer {
-    fileprivate unowned let loop: EventLoop
+    fileprivate let loop: EventLoop
     fileprivate let token: TimerQueue.Token
 
     /// Does nothing when the action has run.

@@ -69,7 +69,12 @@ private enum ListeningSocket {
     static func open(address: String?, port: UInt16, backlog: CInt) throws(SystemError) -> Int32 {
         guard let address else {
             // One socket for both families; a host without IPv6 gets one for IPv4.
-            do { return try open(IPv6.any(port), backlog) } catch { return try open(IPv4.any(port), backlog) }
+            do throws(SystemError) {
+                return try open(IPv6.any(port), backlog)
+            } catch {
+                guard error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL else { throw error }
+                return try open(IPv4.any(port), backlog)
+            }
         }
         if let target = IPv4.parse(address, port) { return try open(target, backlog) }
         if let target = IPv6.parse(address, port) { return try open(target, backlog) }

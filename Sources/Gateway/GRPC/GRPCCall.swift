@@ -44,7 +44,7 @@ package protocol GRPCCall: AnyObject {
     /// Queues one message of exactly `size` bytes, which `write` fills in place: the only copy on the way out.
     /// Does nothing once the call is over.
     func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void)
-    /// Sends what is queued, then trailers with `status`. Nothing can be sent after it.
+    /// Sends what is queued, then trailers with `status`. Nothing can be sent after it, and nothing is heard but `closed`.
     func finish(_ status: GRPCStatus)
 }
 

@@ -20,6 +20,7 @@ final class GRPCServerCall: GRPCCall {
     private var remoteEnded = false
     /// Whether nghttp2 was told that there is nothing to send now.
     private var isDeferred = false
+    private var areTrailersSent = false
     private var violation: GRPCStatus?
     /// Received bytes for which the peer got no new window yet, since it does not take what we queued.
     private var withheldBytes = 0
@@ -61,12 +62,12 @@ final class GRPCServerCall: GRPCCall {
             withheldBytes += bytes.count
             releaseWindow()
         }
-        guard handler != nil else { return }
+        guard isListening else { return }
         do throws(GRPCStatus) {
             try unsafe reader.read(bytes, maxMessageBytes: session.limits.maxMessageBytes) {
                 (compressed, message) throws(GRPCStatus) in
                 try unsafe deliver(message, compressed: compressed)
-                return handler != nil
+                return isListening
             }
         } catch {
             violate(error)
@@ -90,9 +91,18 @@ final class GRPCServerCall: GRPCCall {
         }
     }
 
+    /// Whether what comes is of use to the handler: not once it has finished.
+    private var isListening: Bool {
+        guard handler != nil else { return false }
+        switch response {
+        case .none, .started: return true
+        case .finishing, .ended: return false
+        }
+    }
+
     func remoteHalfClosed() {
         remoteEnded = true
-        guard let handler else { return }
+        guard isListening, let handler else { return }
         if reader.isAtBoundary {
             handler.remoteEnded()
         } else {
@@ -161,6 +171,7 @@ final class GRPCServerCall: GRPCCall {
     /// Our END_STREAM went out. A peer that may still send is told not to (RFC 9113 section 8.1): it would be for nothing.
     func trailersSent() {
         response = .ended
+        areTrailersSent = true
         if !remoteEnded { session.reset(self, NGHTTP2_NO_ERROR.rawValue) }
     }
 
@@ -203,7 +214,8 @@ final class GRPCServerCall: GRPCCall {
             session.counters.streamsViolated.add()
             return ended(.violated(violation))
         }
-        if case .ended = response, errorCode == NGHTTP2_NO_ERROR.rawValue { return ended(.finished) }
+        // A reset that crossed our trailers changes nothing.
+        if areTrailersSent { return ended(.finished) }
         session.counters.streamsReset.add()
         ended(.reset(errorCode: errorCode))
     }

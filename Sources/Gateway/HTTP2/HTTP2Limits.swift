@@ -18,8 +18,9 @@ package struct HTTP2Limits: Sendable, Hashable {
     package var streamQueueHighWater = 1 << 20
     /// Bytes queued on one stream above which it is reset. Above any request body that the gateway sends on in one go.
     package var maxStreamQueueBytes = 64 << 20
-    /// Bytes queued on all streams of the connection above which the stream that adds more is reset.
-    package var maxConnectionQueueBytes = 256 << 20
+    /// Bytes queued on all streams of the connection above which the stream that adds more is reset: some fifty of the
+    /// largest request bodies.
+    package var maxConnectionQueueBytes = 1 << 30
 
     package init() {}
 }

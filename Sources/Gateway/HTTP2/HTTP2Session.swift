@@ -132,9 +132,7 @@ internal import CNghttp2
 
     /// The same string object as long as the path stays the same.
     func sharedPath(_ bytes: UnsafeBufferPointer<UInt8>) -> String {
-        let isSame = unsafe lastPath.utf8.withContiguousStorageIfAvailable { last in
-            unsafe last.count == bytes.count && last.elementsEqual(bytes)
-        }
+        let isSame = unsafe lastPath.utf8.withContiguousStorageIfAvailable { unsafe $0.isEqual(to: bytes) }
         if isSame != true { unsafe lastPath = String(decoding: bytes, as: UTF8.self) }
         return lastPath
     }

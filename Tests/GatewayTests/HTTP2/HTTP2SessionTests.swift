@@ -73,6 +73,30 @@ struct HTTP2SessionTests {
         #expect(pair.service.events == [[.closed(.finished)]])
     }
 
+    @Test(
+        "A handler that has finished hears nothing more but the end, and a reset that crosses the trailers is no reset"
+    )
+    func afterFinishing() throws {
+        let pair = try SessionPair()
+        let id = pair.client.open("/hold/Process")
+        try pair.exchange()
+        pair.service.calls[0].call.finish(.ok)
+        pair.client.sendMessage(id, [1])
+        pair.client.end(id)
+        try pair.feed(pair.client.takeOutput())
+        #expect(pair.service.events == [[]])
+        let second = pair.client.open("/hold/Process")
+        pair.client.sendMessage(second, [1])
+        try pair.exchange()
+        pair.service.calls[1].call.finish(.ok)
+        pair.client.reset(second, 2)
+        let reset = pair.client.takeOutput()
+        _ = try pair.takeServerOutput()
+        try pair.feed(reset)
+        #expect(pair.service.events[0] == [.closed(.finished)])
+        #expect(pair.service.events[1].dropFirst() == [.closed(.finished)])
+    }
+
     @Test("What comes after the end is dropped without harm")
     func afterTheEnd() throws {
         let pair = try SessionPair()
