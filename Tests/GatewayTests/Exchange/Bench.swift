@@ -43,6 +43,8 @@ final class ScriptedPicker: Picker {
         if let verdict { exchange.resolve(verdict) } else { pending[request.id] = exchange }
     }
 
+    func forget() { pending = [:] }
+
     func firstToken(_ request: RequestID) { events.append(.firstToken(request)) }
 
     func ended(_ request: RequestID, _ outcome: Outcome) { events.append(.ended(request, outcome)) }
@@ -88,6 +90,9 @@ final class Bench {
         }
         self.handler = handler
     }
+
+    /// A picker that was never let answer still holds its exchange, and through it the service and itself.
+    deinit { picker.forget() }
 
     /// Sends one message, and gives the answers that it brought.
     @discardableResult
