@@ -99,7 +99,11 @@ let package = Package(
         tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
-        .testTarget(name: "CommandTests", dependencies: ["epp-pd", "Configuration", argumentParser], swiftSettings: settings),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: ["epp-pd", "Configuration", argumentParser],
+            swiftSettings: settings
+        ),
     ],
     cxxLanguageStandard: .cxx17
 )
