@@ -22,6 +22,8 @@ package struct PrefixKeys: Sendable, Hashable, Codable {
 
     /// More blocks than any prompt of today fills (131,072 tokens of 16 each); what lies behind them is not looked up.
     package static let maxBlocks = 8_192
+    /// The most that a hasher can be told to keep: one-token blocks of a 131,072-token prompt.
+    package static let mostBlocks = 131_072
 
     package init(kind: Kind, tokensPerBlock: Double, hashes: [UInt64], model: String? = nil) {
         self.kind = kind

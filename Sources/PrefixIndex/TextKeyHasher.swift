@@ -34,7 +34,7 @@ package struct TextKeyHasher: Sendable {
         maxBlocks: Int = PrefixKeys.maxBlocks
     ) {
         self.bytesPerBlock = max(bytesPerBlock, 16)
-        self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.maxBlocks)
+        self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.mostBlocks)
         seed = BlockHash.joined(BlockHash.seed(model: model, cacheSalt: cacheSalt), UInt64(self.bytesPerBlock))
         partial.reserveCapacity(self.bytesPerBlock)
     }

@@ -34,7 +34,7 @@ package struct TokenKeyHasher: Sendable {
     ) {
         self.tokensPerBlock = max(tokensPerBlock, 1)
         self.model = model
-        self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.maxBlocks)
+        self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.mostBlocks)
         seed = BlockHash.seed(model: nil, cacheSalt: cacheSalt)
         partial.reserveCapacity(self.tokensPerBlock)
     }

@@ -32,6 +32,24 @@ package struct KVEventDecoder {
         return try reader.count(upTo: maxRank)
     }
 
+    /// The same for a batch in an array; nil too where it cannot be read.
+    package static func rank(of payload: [UInt8]) -> Int? {
+        unsafe (try? payload.withUnsafeBytes { unsafe try rank($0) }) ?? nil
+    }
+
+    /// The block sizes that a batch's stored events name, as far as it can be read.
+    package static func blockSizes(of payload: [UInt8]) -> [Int] {
+        var sizes: [Int] = []
+        let event = KVEvent()
+        unsafe payload.withUnsafeBytes { bytes in
+            guard var decoder = unsafe try? KVEventDecoder(bytes) else { return }
+            while (try? decoder.next(event)) == true {
+                if event.kind == .stored, event.blockSize > 0 { sizes.append(event.blockSize) }
+            }
+        }
+        return sizes
+    }
+
     /// More ranks than any server has.
     static let maxRank = 65_535
     /// Tokens of a block: engines go to 1,024; more would only be a way to hash megabytes at once.

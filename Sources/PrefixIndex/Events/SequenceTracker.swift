@@ -37,6 +37,7 @@ package struct SequenceTracker: Sendable {
     private var waiting: [(number: UInt64, payload: [UInt8])] = []
     private var waitingBytes = 0
     private var lastLive: UInt64?
+    private var lastDigest: UInt64 = 0
 
     /// What waits during a replay, in batches and bytes; beyond it the replay is given up. A replay of 10,000 batches takes
     /// seconds; an engine publishes about 30 to 100 batches in each.
@@ -50,6 +51,10 @@ package struct SequenceTracker: Sendable {
     /// A batch from the publisher.
     package mutating func live(_ number: UInt64, _ payload: [UInt8]) -> [Action] {
         var actions: [Action] = []
+        let digest = unsafe payload.withUnsafeBytes { unsafe BlockHash.saltSeed(number, $0) }
+        // The same message twice, as over two connections; batches bear a time and never repeat.
+        if number == lastLive, digest == lastDigest { return [] }
+        lastDigest = digest
         if let lastLive, number <= lastLive {
             restarts += 1
             waiting = []
