@@ -118,7 +118,7 @@ struct ServerTests {
 
     @Test("Time-outs: a silent connection, an idle one, one that never reads")
     func timeOuts() throws {
-        let silent = try TestServer { $0.handshakeTimeout = .milliseconds(100) }
+        let silent = try TestServer { $0.handshakeTimeout = .seconds(1) }
         let mute = try SocketClient(port: silent.port)
         let live = try SocketClient(port: silent.port)
         #expect(try live.unary("/echo", [1]).status == "0")
@@ -126,7 +126,7 @@ struct ServerTests {
         #expect(try live.unary("/echo", [1]).status == "0")
         withExtendedLifetime(mute) {}
 
-        let idle = try TestServer { $0.idleTimeout = .milliseconds(300) }
+        let idle = try TestServer { $0.idleTimeout = .seconds(1) }
         let sleeper = try SocketClient(port: idle.port)
         let holder = try SocketClient(port: idle.port)
         #expect(try sleeper.unary("/echo", [1]).status == "0")
