@@ -14,6 +14,7 @@ enum ProfileFits {
             let engine = object.required("engine")?.string(maxLength: ProfileFacts.nameLength)
             let provenance = object.required("provenance")?.string()
             let derivedFrom = object.optional("derivedFrom")?.string(maxLength: ProfileFacts.nameLength)
+            let isEndToEnd = object.bool("endToEnd", default: false)
             let configurations = (object.required("configurations")?.list() ?? []).compactMap {
                 $0.object { configuration($0) }
             }
@@ -24,6 +25,7 @@ enum ProfileFits {
                 fit.engine = engine
                 fit.provenance = provenance
                 fit.derivedFrom = derivedFrom
+                fit.isEndToEnd = isEndToEnd
                 return fit
             }
         } ?? []
@@ -33,6 +35,7 @@ enum ProfileFits {
         let model = object.required("model")?.string(maxLength: ProfileFacts.nameLength)
         let tensorParallel = object.required("tp")?.integer(in: 1...1024)
         let dtype = object.required("dtype")?.choice(WeightDtype.self)
+        let overhead = object.optional("ttftOverheadMs")?.number(in: 0...60_000)
         let prefill = object.required("prefill")?.object(prefill)
         let decode = object.required("decode")?.object(decode)
         let step = object.required("step")?.object(step)
@@ -48,7 +51,8 @@ enum ProfileFits {
             mixed: step.0,
             prefillError: prefill.1,
             decodeError: decode.1,
-            mixedError: step.1
+            mixedError: step.1,
+            ttftOverhead: overhead.map { Seconds(milliseconds: $0) }
         )
     }
 

@@ -33,7 +33,7 @@ extension ProfileCatalog {
             kvDtype: kvDtype
         )
 
-        var estimate = estimate(target)
+        var estimate = estimate(target, engine: query.engine.map(NameTable.key))
         if known.model == nil {
             estimate.widen(by: stated == nil ? LadderError.unknownModel : LadderError.guessedModel)
             if stated == nil { estimate.source = .unknown }
@@ -46,7 +46,8 @@ extension ProfileCatalog {
         } else if !accelerator.isVerified {
             estimate.widen(by: LadderError.unverified)
         }
-        let correction = correction(accelerator: acceleratorName, engine: query.engine)
+        let correction =
+            estimate.isEndToEnd ? nil : correction(accelerator: acceleratorName, engine: query.engine)
         return ProfileResolution(
             profile: profile(estimate, target, correction, query),
             accelerator: acceleratorName,
@@ -105,6 +106,9 @@ extension ProfileCatalog {
         var decodeError: Double
         var source: ProfileSource
         var origin: String
+        /// Measured on a whole server: no correction for the engine applies.
+        var isEndToEnd = false
+        var ttftOverhead: Seconds?
 
         /// Errors of independent causes add as squares.
         mutating func widen(by error: Double) {
@@ -113,8 +117,11 @@ extension ProfileCatalog {
         }
     }
 
-    private func estimate(_ target: Target) -> Estimate {
-        let here = fits.filter { $0.accelerator == target.accelerator.name }
+    private func estimate(_ target: Target, engine: String?) -> Estimate {
+        let onAccelerator = fits.filter { $0.accelerator == target.accelerator.name }
+        // Fits of the very engine first: among equals the first one is taken.
+        let here =
+            onAccelerator.filter { $0.engine == engine } + onAccelerator.filter { $0.engine != engine }
         let sameModel = here.filter { $0.model == target.model.name }
         let sameDtype = sameModel.filter { $0.dtype == target.dtype }
         let ranks = Double(target.tensorParallel)
@@ -144,7 +151,7 @@ extension ProfileCatalog {
             return carry(nearest.fit, to: target, as: .likeModel)
         }
         let line = roofline(target)
-        return Estimate(
+        var estimate = Estimate(
             prefill: line.prefill,
             decode: line.decode,
             mixed: line.mixed,
@@ -153,6 +160,8 @@ extension ProfileCatalog {
             source: .roofline,
             origin: "hardware facts"
         )
+        if !isMeasured(target.accelerator.name) { estimate.widen(by: LadderError.unmeasuredAccelerator) }
+        return estimate
     }
 
     /// How far another model's deviation from its roofline is believed to be the accelerator's and not its own.
@@ -199,7 +208,9 @@ extension ProfileCatalog {
             source: source,
             origin: origin
         )
-        estimate.widen(by: LadderError.serving)
+        estimate.isEndToEnd = fit.isEndToEnd
+        estimate.ttftOverhead = fit.ttftOverhead
+        if !fit.isEndToEnd { estimate.widen(by: LadderError.serving) }
         switch source {
         case .otherTensorParallel: estimate.widen(by: LadderError.otherTensorParallel)
         case .otherDtype: estimate.widen(by: LadderError.otherDtype)
@@ -253,7 +264,7 @@ extension ProfileCatalog {
             prefill: estimate.prefill.multiplied(by: prefillScale),
             decode: estimate.decode.multiplied(by: decodeScale),
             mixed: estimate.mixed.multiplied(by: decodeScale),
-            ttftOverhead: correction?.ttftOverhead ?? ProfileCatalog.defaultTTFTOverhead,
+            ttftOverhead: estimate.ttftOverhead ?? correction?.ttftOverhead ?? ProfileCatalog.defaultTTFTOverhead,
             prefillError: min(estimate.prefillError, LadderError.most),
             decodeError: min(estimate.decodeError, LadderError.most),
             kvBytesPerToken: target.model.kvBytesPerToken(dtype: target.kvDtype),

@@ -20,6 +20,10 @@ package struct FittedConfiguration: Sendable, Hashable, Codable {
     package var derivedFrom: String?
     /// Where the measurements come from.
     package var provenance: String
+    /// Measured on a whole server, so that no correction for the engine applies.
+    package var isEndToEnd: Bool
+    /// Fixed part of the time to first token, where it was measured with the fit.
+    package var ttftOverhead: Seconds?
 
     package init(
         accelerator: String,
@@ -34,7 +38,9 @@ package struct FittedConfiguration: Sendable, Hashable, Codable {
         decodeError: Double,
         mixedError: Double,
         derivedFrom: String? = nil,
-        provenance: String = ""
+        provenance: String = "",
+        isEndToEnd: Bool = false,
+        ttftOverhead: Seconds? = nil
     ) {
         self.accelerator = accelerator
         self.model = model
@@ -49,6 +55,8 @@ package struct FittedConfiguration: Sendable, Hashable, Codable {
         self.mixedError = mixedError
         self.derivedFrom = derivedFrom
         self.provenance = provenance
+        self.isEndToEnd = isEndToEnd
+        self.ttftOverhead = ttftOverhead
     }
 
     /// `h100-sxm/llama-3.1-70b/tp4/fp8`, for people and logs.

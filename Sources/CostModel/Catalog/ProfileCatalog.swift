@@ -74,6 +74,7 @@ package struct ProfileCatalog: Sendable {
             fit.accelerator = acceleratorName(fit.accelerator)
             fit.model = modelName(fit.model)
             fit.dtype = dtype(fit.dtype, of: fit.model)
+            fit.engine = NameTable.key(fit.engine)
             byKey["\(fit.label) \(fit.engine)"] = fit
         }
         fits = byKey.sorted { $0.key < $1.key }.map(\.value)
@@ -83,6 +84,13 @@ package struct ProfileCatalog: Sendable {
     package func without(_ isLeftOut: (FittedConfiguration) -> Bool) -> ProfileCatalog {
         var copy = self
         copy.fits.removeAll(where: isLeftOut)
+        return copy
+    }
+
+    /// The catalogue as if nobody had measured anything on an accelerator.
+    package func withoutEfficiency(of accelerator: String) -> ProfileCatalog {
+        var copy = self
+        copy.efficiencyIndex[accelerator] = nil
         return copy
     }
 
@@ -131,6 +139,9 @@ package struct ProfileCatalog: Sendable {
         guard let name, !name.isEmpty else { return nil }
         return connectorNames.canonical(name) ?? NameTable.key(name)
     }
+
+    /// True where it is known what the accelerator reaches of its data sheet.
+    func isMeasured(_ accelerator: String) -> Bool { efficiencyIndex[accelerator] != nil }
 
     package func efficiency(of accelerator: String) -> Efficiency {
         efficiencyIndex[accelerator] ?? efficiencyIndex["default"] ?? Efficiency(accelerator: "default")

@@ -40,7 +40,8 @@ package struct LeaveOneOut: Sendable {
         for removal in removals {
             for fit in catalog.fits where fit.derivedFrom == nil {
                 guard let known = times[fit.label] else { continue }
-                let rest = catalog.without { removal.takes($0, for: fit) }
+                var rest = catalog.without { removal.takes($0, for: fit) }
+                if removal == .accelerator { rest = rest.withoutEfficiency(of: fit.accelerator) }
                 let profile = rest.profile(
                     accelerator: fit.accelerator,
                     model: fit.model,

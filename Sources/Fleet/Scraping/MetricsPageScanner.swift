@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import Configuration
 import Glibc
 
 /// Reads a metrics page in the Prometheus text format, piece by piece, as it comes from the network.

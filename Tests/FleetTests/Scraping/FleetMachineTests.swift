@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import Configuration
 import CostModel
 import Fleet
 import Router

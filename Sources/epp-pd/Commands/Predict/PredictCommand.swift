@@ -28,7 +28,17 @@ struct PredictCommand: ParsableCommand {
             """,
         subcommands: [
             PredictPrefill.self, PredictDecode.self, PredictStep.self, PredictTransfer.self, PredictRequest.self,
-        ]
+            PredictRows.self,
+        ],
+        defaultSubcommand: PredictRows.self
+    )
+}
+
+/// `epp-pd predict --rows`. A subcommand of its own: options of the parent would take those of its children.
+struct PredictRows: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rows",
+        abstract: "Predict the rows of a table; the default, so that `predict --rows FILE` is enough."
     )
 
     @OptionGroup var profiles: ProfileOptions

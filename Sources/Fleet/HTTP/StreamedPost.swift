@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import CCurl
+package import CostModel
+
+/// One HTTP POST whose answer is read as it comes. Blocks its thread until the answer has ended.
+///
+/// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
+@safe package final class StreamedPost {
+    private let handle: UnsafeMutableRawPointer
+    private var receive: (Span<UInt8>) -> Bool = { _ in true }
+
+    /// - Returns: nil where libcurl has no memory.
+    package init?() {
+        guard let handle = unsafe curl_easy_init() else { return nil }
+        unsafe self.handle = handle
+        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe epp_curl_set_write(handle, receivePiece, context)
+        unsafe epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
+        unsafe epp_curl_set_string(handle, CURLOPT_PROXY, "")
+        unsafe epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd")
+        unsafe epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, "http,https")
+        unsafe epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        // Tokens are timed: none may wait for the next.
+        unsafe epp_curl_set_long(handle, CURLOPT_TCP_NODELAY, 1)
+    }
+
+    deinit { unsafe curl_easy_cleanup(handle) }
+
+    /// Sends a JSON body and hands the answer's bytes to `receive` as they come, whatever the status.
+    ///
+    /// `bearer`: an API key, nil where none is needed. `receive` returns false to give the answer up.
+    package func send(
+        url: String,
+        body: [UInt8],
+        bearer: String?,
+        timeout: Seconds,
+        receive: @escaping (Span<UInt8>) -> Bool
+    ) -> Result<Int, FetchFailure> {
+        self.receive = receive
+        defer { self.receive = { _ in true } }
+        var headers: UnsafeMutablePointer<curl_slist>?
+        unsafe headers = curl_slist_append(headers, "Content-Type: application/json")
+        // Without it libcurl waits a second for 100 Continue before it sends larger bodies.
+        unsafe headers = curl_slist_append(headers, "Expect:")
+        if let bearer { unsafe headers = curl_slist_append(headers, "Authorization: Bearer \(bearer)") }
+        defer { unsafe curl_slist_free_all(headers) }
+        unsafe epp_curl_set_string(handle, CURLOPT_URL, url)
+        unsafe epp_curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
+        unsafe epp_curl_set_long(handle, CURLOPT_TIMEOUT_MS, Int(min(max(timeout.milliseconds, 1), 3_600_000)))
+        unsafe epp_curl_set_long(handle, CURLOPT_POSTFIELDSIZE, body.count)
+        let code = unsafe body.withUnsafeBytes { bytes in
+            unsafe epp_curl_set_pointer(
+                handle,
+                CURLOPT_POSTFIELDS,
+                UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+            )
+            return unsafe curl_easy_perform(handle)
+        }
+        guard code == CURLE_OK else {
+            switch code {
+            case CURLE_COULDNT_CONNECT: return .failure(.refused)
+            case CURLE_OPERATION_TIMEDOUT: return .failure(.timedOut)
+            case CURLE_WRITE_ERROR: return .failure(.tooLarge)
+            case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE:
+                return .failure(.connectionLost)
+            case CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY: return .failure(.garbage)
+            default: return .failure(.client)
+            }
+        }
+        var status = 0
+        unsafe epp_curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+        return .success(status)
+    }
+
+    fileprivate func take(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        receive(unsafe Span(_unsafeElements: bytes))
+    }
+}
+
+/// libcurl's write callback. `context` is the object that `StreamedPost.init` set, alive while its handle is.
+private func receivePiece(
+    _ bytes: UnsafeMutablePointer<CChar>?,
+    _ size: Int,
+    _ count: Int,
+    _ context: UnsafeMutableRawPointer?
+) -> Int {
+    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
+    let post = unsafe Unmanaged<StreamedPost>.fromOpaque(context).takeUnretainedValue()
+    let length = size * count
+    let buffer = unsafe UnsafeBufferPointer(
+        start: UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self),
+        count: length
+    )
+    return unsafe post.take(buffer) ? length : 0
+}

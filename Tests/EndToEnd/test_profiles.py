@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""The commands of the cost model, from outside: predict, calibrate, profiles; and a live server measured."""
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import rig
+import yaml
+
+SHARED = Path(os.environ.get("EPP_PD_SHARED", rig.ROOT.parent / "shared"))
+needs_shared = pytest.mark.skipif(not (SHARED / "data").exists(), reason="needs shared data: set EPP_PD_SHARED")
+POD = ["--accelerator", "h100-sxm", "--model", "llama-3.1-70b", "--tp", "4", "--dtype", "fp8"]
+
+
+def run(*arguments, code=0, **more):
+    done = subprocess.run([rig.binary(), *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
+    assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def one_line(*arguments):
+    text = run(*arguments, "--json").stdout
+    assert text.count("\n") == 1
+    return json.loads(text)
+
+
+def test_predictions_follow_the_formulas():
+    fit = next(
+        c
+        for group in yaml.safe_load((rig.ROOT / "profiles/fits/h100-sxm.yaml").read_text())["fits"]
+        for c in group["configurations"]
+        if (c["model"], c["tp"], c["dtype"]) == ("llama-3.1-70b", 4, "fp8")
+    )
+    p, d, s = fit["prefill"], fit["decode"], fit["step"]
+    n, c = 5000, 3000
+    expected = p["c0"] + (p["c1lo"] * p["knee"] + p["c1hi"] * (n - p["knee"])) / 1e3
+    expected += p["c2"] * (n * c + n * n / 2) / 1e6 + p["c3"] * (n + c) / 1e3
+    got = one_line("predict", "prefill", *POD, "--new-tokens", n, "--cached-tokens", c)
+    assert got["predicted_ms"] == pytest.approx(expected)
+    assert got["source"] == "fitted" and got["error_low_ms"] < expected < got["error_high_ms"]
+
+    b, k = 200, 150_000
+    expected = d["d0"] + d["d1lo"] * min(b, d["knee"]) + d["d1hi"] * max(b - d["knee"], 0) + d["d2"] * k / 1e6
+    got = one_line("predict", "decode", *POD, "--batch", b, "--kv-tokens", k)
+    assert got["predicted_ms"] == pytest.approx(expected)
+
+    total = 1000 + 30
+    expected = s["c0"] + (s["c1lo"] * min(total, s["knee"]) + s["c1hi"] * max(total - s["knee"], 0)) / 1e3
+    expected += s["c2"] * (1000 * 500 + 1000 * 1000 / 2) / 1e6 + s["d1"] * 30 + s["d2"] * (9000 + 1500) / 1e6
+    step = ["--new-tokens", 1000, "--cached-tokens", 500, "--batch", 30, "--kv-tokens", 9000]
+    assert one_line("predict", "step", *POD, *step)["predicted_ms"] == pytest.approx(expected)
+
+    moved = one_line("predict", "transfer", *POD, "--tokens", 8192, "--connector", "nixl")
+    assert moved["predicted_ms"] == pytest.approx(10 + 8192 * 327_680 / (4 * 50e9 * 0.7) * 1e3)
+
+
+def test_a_request_is_the_sum_of_its_parts():
+    pair = ["--to-accelerator", "h200", "--to-tp", 2, "--input-tokens", 8000, "--output-tokens", 300, "--batch", 20]
+    got = one_line("predict", "request", *POD, *pair, "--kv-tokens", 90_000)
+    assert got["ttft_ms"] > got["prefill_ms"] + got["transfer_ms"]
+    assert got["total_ms"] == pytest.approx(got["ttft_ms"] + 299 * got["tpot_ms"])
+    assert 0 < got["marginal_usd"] < got["usd"] < 0.01
+    assert got["error_low_ms"] < got["total_ms"] < got["error_high_ms"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict"],
+        ["predict", "--rows", "/nonexistent.csv"],
+        ["predict", "prefill", *POD, "--new-tokens", "nan"],
+        ["predict", "decode", *POD, "--batch", "-1", "--kv-tokens", "5"],
+        ["predict", "prefill", *POD, "--new-tokens", "5", "--dtype", "fp3"],
+        ["predict", "prefill", *POD, "--new-tokens", "5", "--profiles", "/nonexistent"],
+        ["calibrate", "--steps", "/nonexistent.csv", "--accelerator", "h100-sxm"],
+        ["profiles", "fit", "--endpoint", "ftp://x", "--model", "m", "--accelerator", "l4"],
+    ],
+)
+def test_wrong_usage_is_two(arguments):
+    assert run(*arguments, code=2).stderr
+
+
+def test_incompatible_pods_are_refused_with_the_reason():
+    done = run("predict", "transfer", *POD, "--to-tp", 8, "--tokens", 99, "--connector", "p2p-nccl", code=1)
+    assert "tensor parallelism 4 and 8" in done.stderr
+
+
+def test_rows_pass_through_and_bad_ones_are_counted(tmp_path):
+    rows = tmp_path / "rows.csv.gz"
+    with gzip.open(rows, "wt") as file:
+        file.write("id,kind,accelerator,model,tp,dtype,new_tokens\n")
+        file.write('"a,1",prefill,H100_SXM,meta-llama/Llama-3.3-70B-Instruct,4.0,fp8,100\n')
+        file.write("b,nonsense,h100,x,1,,100\n")
+        file.write("c,prefill,nobody-knows,neither-this,1,,100\n")
+    out = tmp_path / "out.csv"
+    done = run("predict", "--rows", rows, "--output", out, "--json", code=1)
+    assert json.loads(done.stdout)["unparsable"] == 1 and "rows.csv.gz:3" in done.stderr
+    got = list(csv.DictReader(out.open()))
+    assert [r["id"] for r in got] == ["a,1", "b", "c"]
+    assert [bool(r["predicted_ms"]) for r in got] == [True, False, True]
+    assert got[0]["source"].startswith("fitted") and got[2]["source"].startswith("unknown")
+
+
+@needs_shared
+def test_calibration_of_real_steps():
+    steps = SHARED / "data/measured/h100_vllm_steps.csv.gz"
+    got = one_line("calibrate", "--steps", steps, "--accelerator", "h100-sxm", "--dtype", "bfloat16")
+    assert got["steps"] == 1309 and len(got["experiments"]) == 2
+    assert got["mape_before"] <= 8 and got["mape_after"] <= 3.5
+
+
+def test_a_models_config_becomes_an_entry(tmp_path):
+    config = tmp_path / "acme-9b" / "config.json"
+    config.parent.mkdir()
+    config.write_text(
+        json.dumps(
+            {"num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
+            | {"head_dim": 128, "intermediate_size": 12288, "vocab_size": 151936, "torch_dtype": "bfloat16"}
+        )
+    )
+    out = tmp_path / "acme.yaml"
+    run("profiles", "add", "--config", config, "--output", out)
+    entry = yaml.safe_load(out.read_text())["models"][0]
+    assert entry["name"] == "acme-9b" and entry["parameters"] == pytest.approx(8.19, rel=0.01)
+    bad = tmp_path / "config.json"
+    bad.write_text('{"num_hidden_layers": -3}')
+    assert "num_hidden_layers" in run("profiles", "add", "--config", bad, code=1).stderr
+
+
+def test_lists():
+    assert "174 fitted and 29 derived" in run("profiles", "list").stdout
+    assert "b200-sxm" in run("profiles", "list", "--model", "gpt-oss-120b").stdout
+    assert "3.99" in run("profiles", "show", "NVIDIA-H100-80GB-HBM3").stdout
+    assert "nobody" in run("profiles", "show", "nobody", code=1).stderr
+
+
+@pytest.fixture
+def server(tmp_path):
+    """An L40S of 8 billion parameters, with 5 % jitter."""
+    port = rig.free_port()
+    pod = ["--accelerator", "l40s", "--model", "llama-3.1-8b", "--dtype", "fp8", "--port", port]
+    process = rig.Process("mock", [rig.binary(), "mock-server", *pod, "--jitter", 0.05], tmp_path)
+    process.ready(lambda: rig.http_get(port, "/health")[0] == 200)
+    yield port
+    process.stop()
+
+
+def fit(port, *more):
+    server = ["--endpoint", f"http://{rig.HOST}:{port}", "--model", "llama-3.1-8b", "--accelerator", "l40s"]
+    limits = ["--dtype", "fp8", "--max-prompt", 4096, "--max-concurrency", 8, "--max-kv-tokens", 40_000]
+    return [str(a) for a in [rig.binary(), "profiles", "fit", *server, *limits, *more]]
+
+
+def test_a_live_server_is_measured(server, tmp_path):
+    """The fit predicts what the profile that the server plays would: the coefficients, and sums of them."""
+    own = tmp_path / "profiles"
+    own.mkdir()
+    for file in (rig.ROOT / "profiles").glob("*.yaml"):
+        (own / file.name).write_bytes(file.read_bytes())
+    done = subprocess.run(fit(server, "--output", own / "fit.yaml"), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "requests with about" in done.stderr and "prefill 1/" in done.stderr
+    pod = ["--accelerator", "l40s", "--model", "llama-3.1-8b", "--dtype", "fp8", "--engine", "vllm"]
+
+    def ms(profiles, *arguments):
+        got = one_line("predict", *arguments[:1], *pod, "--profiles", profiles, *arguments[1:])
+        return got["predicted_ms"], got["origin"]
+
+    shipped = rig.ROOT / "profiles"
+    asks = [
+        (("decode", "--batch", 1, "--kv-tokens", 500), 0.06),
+        (("decode", "--batch", 8, "--kv-tokens", 17_000), 0.06),
+        (("prefill", "--new-tokens", 2048), 0.15),
+        (("prefill", "--new-tokens", 4096), 0.15),
+    ]
+    for ask, tolerance in asks:
+        (learned, origin), (truth, _) = ms(own, *ask), ms(shipped, *ask)
+        assert origin == "l40s/llama-3.1-8b/tp1/fp8"
+        assert learned == pytest.approx(truth, rel=tolerance), ask
+
+
+def test_a_stopped_measurement_writes_nothing(server, tmp_path):
+    out = tmp_path / "fit.yaml"
+    child = subprocess.Popen(fit(server, "--output", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=20)
+    assert child.returncode == 130 and "nothing is written" in errors
+    assert not out.exists()
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    done = subprocess.run(fit(rig.free_port()), capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr
