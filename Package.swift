@@ -101,7 +101,7 @@ let package = Package(
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(
             name: "CommandTests",
-            dependencies: ["epp-pd", "Configuration", argumentParser],
+            dependencies: ["epp-pd", "Configuration", argumentParser, logging],
             swiftSettings: settings
         ),
     ],

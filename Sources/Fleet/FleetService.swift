@@ -93,7 +93,10 @@ package final class FleetService: Sendable {
         guard let loop = FleetLoop(self) else { throw StartFailure() }
         loop.begin()
         let box = LoopBox(loop)
-        guard let thread = ControlThread(name: "fleet", { box.take()?.run() }) else { throw StartFailure() }
+        guard let thread = ControlThread(name: "fleet", { box.take()?.run() }) else {
+            shared.withLock { $0.waker = nil }
+            throw StartFailure()
+        }
         shared.withLock { $0.thread = thread }
     }
 

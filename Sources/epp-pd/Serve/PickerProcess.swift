@@ -29,7 +29,7 @@ final class PickerProcess: Sendable {
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
         self.options = options
-        log = ServeLog.make(verbosity: options.verbosity)
+        log = ServeLog.make(verbosity: options.verbosity, format: options.logFormat)
         let catalog = try Self.catalog(options)
         let endpoints = try Self.endpoints(options)
         let clock = ModelClock(scale: options.timeScale)

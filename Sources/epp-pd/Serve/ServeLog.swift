@@ -5,8 +5,13 @@ import Logging
 
 /// The process's log: standard error, verbosity as the reference picker counts it.
 enum ServeLog {
-    static func make(verbosity: Int) -> Logger {
-        var log = Logger(label: "epp-pd") { StreamLogHandler.standardError(label: $0) }
+    static func make(verbosity: Int, format: LogFormat) -> Logger {
+        var log = Logger(label: "epp-pd") { label -> any LogHandler in
+            switch format {
+            case .text: StreamLogHandler.standardError(label: label)
+            case .json: JSONLogHandler(label: label)
+            }
+        }
         log.logLevel =
             switch verbosity {
             case ..<1: .warning

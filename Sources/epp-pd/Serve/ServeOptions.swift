@@ -92,6 +92,8 @@ struct ServeOptions: ParsableArguments {
         help: "Verbosity: 0 warnings, 2 information, 4 debug, 5 trace."
     )
     var verbosity = 2
+    @Option(help: "Log lines on standard error: text or json.")
+    var logFormat = LogFormat.text
     @Option(help: "Model time runs so many times faster than wall time: for tests and demos with mock servers.")
     var timeScale = 1.0
 
@@ -142,5 +144,6 @@ enum StreamEndArgument: String, ExpressibleByArgument, CaseIterable {
     var value: ExchangeOptions.StreamEnd { self == .early ? .isEarly : .isResponseEnd }
 }
 
+extension LogFormat: ExpressibleByArgument {}
 extension Mode: ExpressibleByArgument {}
 extension Binding: ExpressibleByArgument {}
