@@ -21,6 +21,8 @@ package struct PickerConfiguration: Sendable, Hashable {
     package var serviceLevelByPool: [String: ServiceLevelRule] = [:]
     package var constraints: [Constraint] = []
     package var queue = QueueSettings()
+    /// Engines beside the built-in ones, or in place of them.
+    package var engines: [EngineMetrics] = []
 
     package init() {}
 
@@ -54,6 +56,8 @@ package struct PickerConfiguration: Sendable, Hashable {
             result.constraints = (object.optional("constraints")?.list(maxCount: mostRules) ?? [])
                 .compactMap(constraint)
             if let queue = object.optional("queue").flatMap(queueSettings) { result.queue = queue }
+            result.engines = (object.optional("engines")?.list(maxCount: EngineMetrics.maximum) ?? [])
+                .compactMap(EngineMetrics.read)
             return result
         }
     }

@@ -18,9 +18,9 @@ package enum FleetFile {
         /// Names of engines that a configuration defines, beside the built-in ones.
         package var configuredEngines: [String]
 
-        package init(needsAddresses: Bool = true, configuredEngines: [String] = []) {
+        package init(needsAddresses: Bool = true, engines: [EngineMetrics] = []) {
             self.needsAddresses = needsAddresses
-            self.configuredEngines = configuredEngines
+            configuredEngines = engines.map(\.engine).filter { !FleetFile.engines.contains($0) }
         }
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+package import Configuration
+
 /// The names of one engine's series as a trie, so that a line is given up at its first byte that no wanted name has
 /// there: of vLLM's 700 lines most end within 15 bytes. Immutable; one per engine, shared by all scans.
 package final class MetricNameTable: Sendable {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import Configuration
+
 /// One sample line after its name: `{label="value"} 1.5 1700000000`. Labels are kept as places in the line.
 struct MetricSample {
     /// More labels than any engine writes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import Configuration
 import Glibc
 
 /// Reads a metrics page in the Prometheus text format, piece by piece, as it comes from the network.

@@ -16,8 +16,9 @@ struct Validation: Encodable, Hashable {
     static func run(fleet: String?, config: String?, profiles: String?, isSimulated: Bool) -> Validation {
         var result = Validation()
         let catalog = result.readProfiles(profiles)
-        if let config { result.readConfiguration(config) }
-        if let fleet { result.readFleet(fleet, isSimulated: isSimulated, catalog: catalog) }
+        let configuration = config.flatMap { result.readConfiguration($0) } ?? PickerConfiguration()
+        let options = FleetFile.Options(needsAddresses: !isSimulated, engines: configuration.engines)
+        if let fleet { result.readFleet(fleet, options, catalog) }
         return result
     }
 
@@ -40,18 +41,19 @@ struct Validation: Encodable, Hashable {
         }
     }
 
-    private mutating func readConfiguration(_ path: String) {
+    private mutating func readConfiguration(_ path: String) -> PickerConfiguration? {
         do {
-            _ = try PickerConfiguration.read(path: path)
+            let configuration = try PickerConfiguration.read(path: path)
             checked.append("\(path): configuration")
+            return configuration
         } catch {
             errors += error.errors
+            return nil
         }
     }
 
-    private mutating func readFleet(_ path: String, isSimulated: Bool, catalog: ProfileCatalog?) {
+    private mutating func readFleet(_ path: String, _ options: FleetFile.Options, _ catalog: ProfileCatalog?) {
         do {
-            let options = FleetFile.Options(needsAddresses: !isSimulated)
             let endpoints = try FleetFile.read(path: path, options: options)
             checked.append("\(path): \(endpoints.count) endpoints")
             warn(of: endpoints, in: path, catalog)

@@ -31,7 +31,8 @@ final class PickerProcess: Sendable {
         self.options = options
         log = ServeLog.make(verbosity: options.verbosity, format: options.logFormat)
         let catalog = try Self.catalog(options)
-        let endpoints = try Self.endpoints(options)
+        let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
+        let endpoints = try Self.endpoints(options, configuration)
         let clock = ModelClock(scale: options.timeScale)
         let readiness = Readiness()
         self.readiness = readiness
@@ -39,7 +40,6 @@ final class PickerProcess: Sendable {
         let metrics = Metrics()
         let observer = RequestObserver(metrics: metrics, decisionLog: decisionLog)
         let prefixes = try PrefixKnowledge(bytes: options.prefixIndexMib << 20)
-        let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
         let host = RouterHost(
             router: Self.router(options, configuration, catalog, prefixes),
             prefixes: prefixes,
@@ -56,7 +56,7 @@ final class PickerProcess: Sendable {
         )
         fleet = FleetService(
             fleet: endpoints,
-            options: Self.fleetOptions(options),
+            options: Self.fleetOptions(options, configuration),
             clock: clock,
             log: log,
             resolve: { catalog.endpoint($0, id: $1) },
@@ -141,9 +141,12 @@ extension PickerProcess {
         }
     }
 
-    private static func endpoints(_ options: ServeOptions) throws -> [EndpointDescription] {
+    private static func endpoints(
+        _ options: ServeOptions,
+        _ configuration: PickerConfiguration
+    ) throws -> [EndpointDescription] {
         do {
-            return try FleetFile.read(path: options.fleet)
+            return try FleetFile.read(path: options.fleet, options: FleetFile.Options(engines: configuration.engines))
         } catch {
             Console.error(error.description)
             throw ExitCode(2)
@@ -211,13 +214,18 @@ extension PickerProcess {
         }
     }
 
-    private static func fleetOptions(_ options: ServeOptions) -> FleetService.Options {
+    private static func fleetOptions(
+        _ options: ServeOptions,
+        _ configuration: PickerConfiguration
+    ) -> FleetService.Options {
         FleetService.Options(
             machine: FleetMachine.Settings(
                 refreshInterval: options.refreshMetricsInterval.value,
                 staleness: options.metricsStalenessThreshold.value
             ),
-            file: options.fleet
+            file: options.fleet,
+            fileOptions: FleetFile.Options(engines: configuration.engines),
+            engines: configuration.engines
         )
     }
 

@@ -154,7 +154,8 @@ private func errors(_ text: String, _ options: FleetFile.Options = FleetFile.Opt
 
     @Test func configuredEnginesAreKnown() throws {
         let text = "endpoints: [{\(small), engine: tgi}]"
-        let fleet = try FleetFile.read(text: text, file: "f", options: FleetFile.Options(configuredEngines: ["tgi"]))
+        let engines = [EngineMetrics(engine: "tgi", entries: [.init(.waiting, ["tgi_queue_size"])])]
+        let fleet = try FleetFile.read(text: text, file: "f", options: FleetFile.Options(engines: engines))
         #expect(fleet[0].engine == "tgi")
     }
 

@@ -106,3 +106,53 @@ package struct EngineMetrics: Sendable, Hashable {
 extension MetricSelector: ExpressibleByStringLiteral {
     package init(stringLiteral name: String) { self.init(name) }
 }
+
+// MARK: - Configuration
+
+extension EngineMetrics {
+    /// More engines than there are.
+    static let maximum = 50
+
+    /// One element of `engines`: a name, and a series for each quantity that the engine tells.
+    static func read(_ value: DocumentValue) -> EngineMetrics? {
+        value.object { object in
+            let name = object.required("name")?.string(maxLength: 64)
+            var entries: [Entry] = []
+            for quantity in EngineQuantity.allCases {
+                guard let selector = object.optional(quantity.key).flatMap(MetricSelector.read) else { continue }
+                entries.append(Entry(quantity, [selector]))
+            }
+            let loads: [EngineQuantity] = [.waiting, .running, .kvUse]
+            if !loads.contains(where: { load in object.optional(load.key) != nil }) {
+                object.reject(
+                    "names none of \(loads.map(\.key).joined(separator: ", ")): nothing would be known of load"
+                )
+            }
+            return name.map { EngineMetrics(engine: $0, entries: entries) }
+        }
+    }
+}
+
+extension MetricSelector {
+    private static let allowed = "must be a metric's name, or name{label=value,…}"
+
+    /// A name with labels, or `{metric: …, label: …}` where the number is in a label.
+    static func read(_ value: DocumentValue) -> MetricSelector? {
+        guard value.isObject else { return named(value) }
+        return value.object { object in
+            guard var selector = object.required("metric").flatMap(named) else { return nil }
+            guard let label = object.required("label")?.string(maxLength: 200) else { return nil }
+            selector.source = .label(label)
+            return selector
+        }
+    }
+
+    private static func named(_ value: DocumentValue) -> MetricSelector? {
+        guard let text = value.string(maxLength: 500) else { return nil }
+        guard let selector = MetricSelector(parsing: text) else {
+            value.reject("\(allowed), not \(text)")
+            return nil
+        }
+        return selector
+    }
+}

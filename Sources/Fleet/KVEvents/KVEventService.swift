@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+package import PrefixIndex
+internal import Synchronization
+
+/// Subscribes to the KV events of a fleet and feeds the exact index: one thread, beside the data plane.
+///
+/// Each turn reads a bounded number of messages of each publisher, so that none starves the others; what comes faster than
+/// that waits in libzmq's queues, is dropped there when they are full, and shows as a gap.
+package final class KVEventService: Sendable {
+    /// What is wanted, set from any thread and taken up by the service's own at its next turn, within a tenth of a second.
+    private struct Wanted {
+        var subscriptions: [KVEventSubscription] = []
+        var isNew = false
+        var isStopping = false
+        var thread: ControlThread?
+    }
+
+    private let index: EventPrefixIndex
+    private let wanted = Mutex(Wanted())
+    private let statisticsBox = Mutex(KVEventStatistics())
+
+    /// Why the service could not start.
+    package struct StartFailure: Error, Hashable, Sendable {
+        package var reason: String
+    }
+
+    package init(index: EventPrefixIndex) {
+        self.index = index
+    }
+
+    package func start() throws(StartFailure) {
+        let context: ZMQContext
+        do { context = try ZMQContext() } catch { throw StartFailure(reason: error.description) }
+        let thread = ControlThread(name: "kv-events") { [index] in
+            let loop = KVEventLoop(context: context, index: index)
+            while let turn = self.nextTurn() {
+                if let wanted = turn.wanted { loop.subscribe(wanted) }
+                loop.turn()
+                let statistics = loop.statistics
+                self.statisticsBox.withLock { $0 = statistics }
+            }
+        }
+        guard let thread else { throw StartFailure(reason: "no thread") }
+        wanted.withLock { $0.thread = thread }
+    }
+
+    /// The publishers there are now. Those that are new are subscribed to, those that are missing left.
+    package func replace(_ subscriptions: [KVEventSubscription]) {
+        wanted.withLock { wanted in
+            wanted.subscriptions = Array(subscriptions.prefix(Self.maxSubscriptions))
+            wanted.isNew = true
+        }
+    }
+
+    /// Ends the thread and waits for it.
+    package func stop() {
+        let thread = wanted.withLock { wanted in
+            wanted.isStopping = true
+            defer { wanted.thread = nil }
+            return wanted.thread
+        }
+        thread?.join()
+    }
+
+    package var statistics: KVEventStatistics { statisticsBox.withLock { $0 } }
+
+    /// A socket each, and one more during a replay.
+    private static let maxSubscriptions = 4_000
+
+    private struct Turn {
+        /// nil where nothing has changed.
+        var wanted: [KVEventSubscription]?
+    }
+
+    /// nil when the service shall stop.
+    private func nextTurn() -> Turn? {
+        wanted.withLock { wanted in
+            guard !wanted.isStopping else { return nil }
+            defer { wanted.isNew = false }
+            return Turn(wanted: wanted.isNew ? wanted.subscriptions : nil)
+        }
+    }
+}
+
+/// What a fleet's publishers have sent, summed up.
+package struct KVEventStatistics: Sendable, Hashable {
+    package var subscriptions = 0
+    package var messages = 0
+    package var malformed = 0
+    package var gaps = 0
+    package var lostBatches: UInt64 = 0
+    package var restarts = 0
+    package var replays = 0
+    package var replayFailures = 0
+    /// Messages whose topic names no pod that publishes there.
+    package var unknownTopics = 0
+    /// Endpoints that could not be connected to or bound, with the reason.
+    package var failures: [String] = []
+
+    package init() {}
+}
