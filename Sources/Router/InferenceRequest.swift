@@ -47,6 +47,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var priority: Int
     package var serviceLevel: ServiceLevel
     package var prefix: PrefixKeys
+    /// Keys of the prompt's token ids, where they are known: exact against engines' own events.
+    package var tokenPrefix: PrefixKeys?
     /// Destinations that the gateway allows, as `ip:port` or `ip`. nil = all.
     package var subset: [String]?
     /// False for bodies without an inference to place (GET, unknown paths): routed by load alone.
@@ -74,7 +76,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         pool: String? = nil,
         bodyBytes: Int = 0,
         promptBytes: Int = 0,
-        externalID: String = ""
+        externalID: String = "",
+        tokenPrefix: PrefixKeys? = nil
     ) {
         self.id = id
         self.model = model
@@ -90,6 +93,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.bodyBytes = bodyBytes
         self.promptBytes = promptBytes
         self.externalID = externalID
+        self.tokenPrefix = tokenPrefix
     }
 
     package var isSheddable: Bool { priority < 0 }

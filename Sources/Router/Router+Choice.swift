@@ -26,7 +26,7 @@ extension Router {
         if let model = request.model, pool.modelIsUnknown, options.refusesUnknownModels { return .unknownModel(model) }
         enter(pool, subset: request.subset)
         guard !frame.decodes.isEmpty else { return .noEndpoint(reason: emptyReason(pool, request)) }
-        lookUp(request.prefix)
+        lookUp(request)
         return nil
     }
 
@@ -111,13 +111,13 @@ extension Router {
     }
 
     /// Asks the index who holds the prompt's start.
-    private mutating func lookUp(_ keys: PrefixKeys) {
+    private mutating func lookUp(_ request: InferenceRequest) {
         for holding in holdings {
             if let index = index(of: holding.endpoint) { frame.held[index] = 0 }
         }
         holdings.removeAll(keepingCapacity: true)
-        guard !keys.hashes.isEmpty else { return }
-        prefixes.holders(of: keys, into: &holdings)
+        guard !request.prefix.hashes.isEmpty || request.tokenPrefix != nil else { return }
+        prefixes.holders(of: request.prefix, tokens: request.tokenPrefix, into: &holdings)
         for holding in holdings {
             if let index = index(of: holding.endpoint) { frame.held[index] = max(holding.tokens, 0) }
         }

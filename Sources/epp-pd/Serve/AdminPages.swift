@@ -17,6 +17,7 @@ struct AdminPages {
     let prefixes: PrefixKnowledge
     let counters: ExchangeCounters
     let decisionLog: DecisionLog?
+    let events: KVEventService
 
     var all: [AdminPage] {
         [
@@ -59,8 +60,9 @@ struct AdminPages {
         samples.failedReloads = fleet.failedReloads
         samples.fileIsBad = fleet.fileIsBad
         let index = prefixes.statistics
-        samples.indexBytes = index.trie.bytes
-        samples.indexBlocks = index.trie.blocks
+        let told = prefixes.toldStatistics
+        samples.indexBytes = index.trie.bytes + told.trie.bytes
+        samples.indexBlocks = index.trie.blocks + told.trie.blocks
         samples.immediateAnswers = counters.refusals.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
         samples.servedElsewhere = Int(counters.servedElsewhereCount)
         samples.protocolViolations = Int(counters.violations)

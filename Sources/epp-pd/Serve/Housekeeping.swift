@@ -4,6 +4,7 @@
 import Configuration
 import CostModel
 import Dispatch
+import Fleet
 import Foundation
 import Logging
 
@@ -79,7 +80,7 @@ final class Housekeeping: Sendable {
     private func clearLater() {
         queue.asyncAfter(deadline: .now() + Self.clearInterval) { [weak self] in
             guard let self else { return }
-            for _ in 0..<Self.stepsAtOnce where prefixes.maintain() {}
+            for _ in 0..<Self.stepsAtOnce where prefixes.maintain(now: host.clock.now.rawValue) {}
             clearLater()
         }
     }

@@ -25,6 +25,7 @@ final class PickerProcess: Sendable {
     private let readiness: Readiness
     private let admin: AdminServer
     private let housekeeping: Housekeeping
+    private let events: KVEventService
 
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
@@ -39,7 +40,9 @@ final class PickerProcess: Sendable {
         decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
         let metrics = Metrics()
         let observer = RequestObserver(metrics: metrics, decisionLog: decisionLog)
-        let prefixes = try PrefixKnowledge(bytes: options.prefixIndexMib << 20)
+        let (prefixes, events) = try Self.prefixIndexes(options)
+        let places = KVEventPlaces(service: events)
+        self.events = events
         let host = RouterHost(
             router: Self.router(options, configuration, catalog, prefixes),
             prefixes: prefixes,
@@ -59,9 +62,15 @@ final class PickerProcess: Sendable {
             options: Self.fleetOptions(options, configuration),
             clock: clock,
             log: log,
-            resolve: { catalog.endpoint($0, id: $1) },
+            resolve: { description, id in
+                places.describe(description, as: id)
+                return catalog.endpoint(description, id: id)
+            },
             handlers: FleetService.Handlers(
-                snapshot: { host.fleetChanged($0) },
+                snapshot: { snapshot in
+                    places.fleetChanged(snapshot)
+                    host.fleetChanged(snapshot)
+                },
                 events: { host.fleetEvents($0) }
             )
         )
@@ -84,7 +93,8 @@ final class PickerProcess: Sendable {
                 fleet: fleet,
                 prefixes: prefixes,
                 counters: counters,
-                decisionLog: decisionLog
+                decisionLog: decisionLog,
+                events: events
             ).all
         )
     }
@@ -95,6 +105,7 @@ final class PickerProcess: Sendable {
         let signals = Signals()
         signals.on([SIGTERM, SIGINT]) { [self] in drain { ended.signal() } }
         housekeeping.start()
+        try events.start()
         try fleet.start()
         try admin.start()
         let ports = try dataPlane.start()
@@ -109,6 +120,7 @@ final class PickerProcess: Sendable {
         )
         ended.wait()
         fleet.stop()
+        events.stop()
         dataPlane.stop()
         admin.stop()
         housekeeping.save()
@@ -188,6 +200,13 @@ extension PickerProcess {
             prefixes: prefixes,
             seed: options.seed ?? .random(in: .min ... .max)
         )
+    }
+
+    /// Half of the memory for what routing teaches, half for what the engines say.
+    private static func prefixIndexes(_ options: ServeOptions) throws -> (PrefixKnowledge, KVEventService) {
+        let half = (options.prefixIndexMib << 20) / 2
+        let told = try EventPrefixIndex(budget: half)
+        return (try PrefixKnowledge(bytes: half, told: told), KVEventService(index: told))
     }
 
     private static func certificates(_ options: ServeOptions) throws -> TLSCertificates? {

@@ -31,7 +31,8 @@ enum RequestFeatures {
             subset: parsed.subset,
             isInference: isInference,
             promptBytes: parsed.promptTokens == nil ? parsed.promptBytes : 0,
-            externalID: parsed.externalID
+            externalID: parsed.externalID,
+            tokenPrefix: parsed.tokenKeys
         )
     }
 
