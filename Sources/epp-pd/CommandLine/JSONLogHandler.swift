@@ -40,7 +40,8 @@ struct JSONLogHandler: LogHandler {
         for (key, value) in metadata {
             fields[["time", "level", "logger", "message"].contains(key) ? "_\(key)" : key] = "\(value)"
         }
-        fields["time"] = time.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true))
+        // The style is in UTC.
+        fields["time"] = time.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true)) + "Z"
         fields["level"] = level.rawValue
         fields["logger"] = label
         fields["message"] = message
