@@ -6,24 +6,17 @@ import CostModel
 extension CostFormula {
     /// What decoding on this pod costs, whoever computes the prompt.
     @inline(__always)
-    func decodePart(pod: Int, _ state: PodState, held: Int) -> DecodePart {
+    func decodePart(pod: Int, _ state: PodState, _ pace: DecodePace, held: Int) -> DecodePart {
         var part = DecodePart()
         part.pod = pod
         part.missingTokens = prompt - Double(usable(held))
-        let scale = state.calibration.decodeScale
-        let batch = max(state.batch, 0)
-        let kv = max(state.kvTokens, 0)
-        // Prompts that the pod computes itself stall its decodes; at 0.8 the guard has long stopped them.
-        let stretch = 1 / (1 - min(max(state.localShare, 0), 0.8))
-        part.stepBefore = scale * state.profile.decode.step(batch: batch, kvTokens: kv).rawValue * stretch
-        part.plainStep =
-            scale * state.profile.decode.step(batch: batch + 1, kvTokens: kv + prompt + output / 2).rawValue
-        part.step = part.plainStep * stretch
+        part.stepBefore = pace.step
+        part.plainStep = pace.nextStep + pace.perKVToken * (prompt + output / 2)
+        part.step = part.plainStep * pace.stretch
         part.decode = part.step * (output - 1)
-        let remaining = batch > 0 ? max(state.outstandingTokens / batch, 1) : 0
-        part.others = max(part.step - part.stepBefore, 0) * batch * min(output, remaining)
-        part.busy = output * part.step / (batch + 1) * state.profile.dollarsPerSecond
-        setOverflow(&part, state, batch: batch, kv: kv, remaining: remaining)
+        part.others = max(part.step - part.stepBefore, 0) * pace.batch * min(output, pace.remaining)
+        part.busy = output * part.step * pace.shareDollars
+        setOverflow(&part, state, pace)
         if tpotLimit < .infinity {
             let margin = state.calibration.decodeMargin * part.step
             part.tpotMiss = Spread.probability(above: tpotLimit, mean: part.step, margin: margin)
@@ -40,24 +33,35 @@ extension CostFormula {
 
     /// Waiting for KV room, and the risk of being preempted and computed again.
     @inline(__always)
-    private func setOverflow(_ part: inout DecodePart, _ state: PodState, batch: Double, kv: Double, remaining: Double)
-    {
+    private func setOverflow(_ part: inout DecodePart, _ state: PodState, _ pace: DecodePace) {
         let capacity = max(state.capacityTokens, 1)
-        let excess = kv + prompt - capacity
-        if excess > 0, kv > 0 {
-            // A batch of B ending after `remaining` steps each releases its KV at that pace (latency-model, 2.3).
-            part.admission = min(excess / kv, 1) * remaining * part.stepBefore
-        }
-        // Output lengths are about exponential: the sum of B + 1 of them strays by √(B + 1) means (1.28 σ at 90 %).
-        let margin = 1.2816 * (batch + 1).squareRoot() * output
-        let mean = kv + prompt + output
+        let margin = pace.spread * output
+        let mean = pace.kvTokens + prompt + output
         guard mean + Spread.halfWidth * margin > capacity else { return }
+        let excess = pace.kvTokens + prompt - capacity
+        if excess > 0, pace.kvTokens > 0 {
+            // A batch of B ending after `remaining` steps each releases its KV at that pace (latency-model, 2.3).
+            part.admission = min(excess / pace.kvTokens, 1) * pace.remaining * part.stepBefore
+        }
         part.overflowProbability = Spread.probability(above: capacity, mean: mean, margin: margin)
         let tokens = max(request.promptTokens, 1) &+ max(request.outputTokens, 0) / 2
         let again = state.profile.prefill.duration(newTokens: tokens, cachedTokens: 0)
         part.overflow =
             part.overflowProbability * state.calibration.prefillScale * again.rawValue
             * (dials.valueOfTime + state.profile.dollarsPerSecond)
+    }
+
+    /// Dollars that a local candidate costs at least: a prompt takes no less than its tokens alone, and stalls each
+    /// sequence that decodes there for all of it but one step per chunk.
+    @inline(__always)
+    func localBound(_ column: DecodeColumn, _ part: DecodePart, _ state: PodState, _ pace: DecodePace) -> Double {
+        // A pulled prefix spares tokens in a way that this bound does not follow.
+        guard !state.canPull else { return column.bound - dials.valueOfTime * part.step }
+        let prefill = part.missingTokens * pace.leastPrefillPerToken
+        let steps = part.missingTokens / max(settings.prefillChunk - pace.batch, 16) + 1
+        let stalled = max(prefill - steps * pace.step, 0) * pace.batch
+        let own = max(state.backlog, 0) + max(state.ahead, 0) + prefill - part.step
+        return column.bound + dials.valueOfTime * (own + settings.decodeWeight * stalled)
     }
 
     @inline(__always)

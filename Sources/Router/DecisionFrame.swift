@@ -48,7 +48,9 @@ package struct Candidate: Sendable, Hashable, Codable {
 /// The pods that one decision may use, and their states. Indices into `states` everywhere.
 package struct DecisionFrame: Sendable {
     /// Sorted by endpoint id.
-    package var states: [PodState]
+    package private(set) var states: [PodState]
+    /// What the states say of decoding, worked out once for all requests that are priced at one moment.
+    private(set) var paces: [DecodePace]
     /// Tokens of the prompt's start that each pod holds.
     package var held: [Int]
     /// Pods that may compute the prompt for another.
@@ -59,6 +61,7 @@ package struct DecisionFrame: Sendable {
 
     package init(states: [PodState], held: [Int], prefills: [Int], decodes: [Int], links: KVLinks) {
         self.states = states
+        paces = states.map(DecodePace.init)
         self.held = held
         self.prefills = prefills
         self.decodes = decodes
@@ -79,4 +82,18 @@ package struct DecisionFrame: Sendable {
         for pod in holders where held[pod] > (best.map { held[$0] } ?? 0) { best = pod }
         return best
     }
+
+    /// Changes one pod's state.
+    @inline(__always)
+    package mutating func update(_ pod: Int, _ change: (inout PodState) -> Void) {
+        change(&states[pod])
+        paces[pod] = DecodePace(states[pod])
+    }
+
+    /// Changes what decoding does not depend on.
+    @inline(__always)
+    mutating func setArrivals(_ pod: Int, rate: Double) { states[pod].arrivalRate = rate }
+
+    @inline(__always)
+    mutating func setAhead(_ pod: Int, _ seconds: Double) { states[pod].ahead = seconds }
 }

@@ -18,6 +18,7 @@ package struct DecisionSearch: Sendable {
     private var prefillParts: [PrefillPart] = []
     private var decodeParts: [DecodePart] = []
     private var columns: [DecodeColumn] = []
+    private var rowBounds: [Double] = []
     private var floor = DecodeFloor()
 
     package init() {}
@@ -51,8 +52,8 @@ package struct DecisionSearch: Sendable {
         let peer = frame.peer
         prepare(formula, frame, peer)
         var best = Best()
-        locals(formula, frame, peer, guarded: true, into: &best)
         pairs(formula, frame, into: &best)
+        locals(formula, frame, peer, guarded: true, into: &best)
         if best.cost == nil { locals(formula, frame, peer, guarded: false, into: &best) }
         guard let cost = best.cost else { return nil }
         return candidate(
@@ -71,7 +72,7 @@ package struct DecisionSearch: Sendable {
         columns.removeAll(keepingCapacity: true)
         var floor = DecodeFloor()
         for pod in frame.decodes {
-            let part = formula.decodePart(pod: pod, frame.states[pod], held: frame.held[pod])
+            let part = formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
             let column = formula.column(part, links: frame.links)
             floor.bound = min(floor.bound, column.bound)
             floor.miss = min(floor.miss, column.miss)
@@ -106,6 +107,8 @@ package struct DecisionSearch: Sendable {
         for j in decodeParts.indices {
             let pod = decodeParts[j].pod
             let state = frame.states[pod]
+            let bound = formula.localBound(columns[j], decodeParts[j], state, frame.paces[pod])
+            guard bound * CostFormula.slack <= best.total else { continue }
             let part = formula.localPart(pod: pod, state, held: frame.held[pod], peer: peer, links: frame.links)
             if guarded, state.role == .decode,
                 !formula.keepsGuard(part, decodeParts[j], localShare: state.localShare)
@@ -119,53 +122,59 @@ package struct DecisionSearch: Sendable {
         }
     }
 
-    private func pairs(_ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
+    private mutating func pairs(_ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
         guard !prefillParts.isEmpty, !columns.isEmpty else { return }
         // The most promising row first: its best pair is what the others are pruned against.
         var first = 0
         var least = Double.infinity
+        rowBounds.removeAll(keepingCapacity: true)
         for i in prefillParts.indices {
             let bound = formula.rowBound(prefillParts[i], floor)
+            rowBounds.append(bound)
             if bound < least {
                 least = bound
                 first = i
             }
         }
-        row(first, formula, frame, into: &best)
-        for i in prefillParts.indices where i != first {
-            guard formula.rowBound(prefillParts[i], floor) <= best.total else { continue }
+        firstRow(first, formula, frame, into: &best)
+        for i in rowBounds.indices where rowBounds[i] <= best.total && i != first {
             row(i, formula, frame, into: &best)
         }
     }
 
-    private func row(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
-        let p = prefillParts[i]
-        guard p.mayPair else { return }
-        // Within the row, too, the most promising pair first.
+    /// Within the first row, too, the most promising pair first.
+    private func firstRow(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
         var first = 0
         var least = Double.infinity
         for j in columns.indices {
-            let bound = formula.pairBound(p, columns[j])
+            let bound = formula.pairBound(prefillParts[i], columns[j])
             if bound < least {
                 least = bound
                 first = j
             }
         }
-        price(i, first, p, formula, frame, into: &best)
-        for j in columns.indices where formula.pairBound(p, columns[j]) <= best.total && j != first {
-            price(i, j, p, formula, frame, into: &best)
+        price(i, first, formula, frame, into: &best)
+        row(i, formula, frame, into: &best)
+    }
+
+    private func row(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
+        guard prefillParts[i].mayPair else { return }
+        let bounds = formula.rowBounds(prefillParts[i])
+        for j in columns.indices where bounds.pair(columns[j]) <= best.total {
+            price(i, j, formula, frame, into: &best)
         }
     }
 
+    @inline(never)
     private func price(
         _ i: Int,
         _ j: Int,
-        _ p: PrefillPart,
         _ formula: CostFormula,
         _ frame: DecisionFrame,
         into best: inout Best
     ) {
-        guard decodeParts[j].mayPair, decodeParts[j].pod != p.pod else { return }
+        let p = prefillParts[i]
+        guard p.mayPair, decodeParts[j].mayPair, decodeParts[j].pod != p.pod else { return }
         let link = frame.links[p.kvClass, decodeParts[j].kvClass]
         guard link.isAllowed else { return }
         let cost = formula.pair(p, decodeParts[j], link)
@@ -261,7 +270,7 @@ package struct DecisionSearch: Sendable {
 
 extension CostFormula {
     /// Rounding may put a sum of parts an ulp above the same sum taken in another order.
-    private static var slack: Double { 1 - 1e-12 }
+    static var slack: Double { 1 - 1e-12 }
 
     @inline(__always)
     func rowBound(_ p: PrefillPart, _ floor: DecodeFloor) -> Double {
@@ -270,10 +279,19 @@ extension CostFormula {
     }
 
     @inline(__always)
-    func pairBound(_ p: PrefillPart, _ d: DecodeColumn) -> Double {
-        (p.bound + d.bound + max(p.transferBound, d.transferBound)
-            + dials.sloMissPrice.rawValue * max(p.missBound, d.miss))
-            * (1 + settings.tieBand * (p.share + d.share) / 2) * Self.slack
+    func pairBound(_ p: PrefillPart, _ d: DecodeColumn) -> Double { rowBounds(p).pair(d) }
+
+    /// What the pairs of one row share of their bounds.
+    @inline(__always)
+    func rowBounds(_ p: PrefillPart) -> RowBounds {
+        RowBounds(
+            bound: p.bound,
+            transfer: p.transferBound,
+            miss: p.missBound,
+            missPrice: dials.sloMissPrice.rawValue,
+            factor: (1 + settings.tieBand * p.share / 2) * Self.slack,
+            perShare: settings.tieBand / 2 * Self.slack
+        )
     }
 
     @inline(__always)
@@ -282,6 +300,21 @@ extension CostFormula {
     @inline(__always)
     func isTooDear(_ p: PrefillPart, _ d: DecodePart) -> Bool {
         request.priceLimit.map { p.busy + d.busy > $0.rawValue } ?? false
+    }
+}
+
+struct RowBounds {
+    var bound: Double
+    var transfer: Double
+    var miss: Double
+    var missPrice: Double
+    var factor: Double
+    var perShare: Double
+
+    @inline(__always)
+    func pair(_ d: DecodeColumn) -> Double {
+        (bound + d.bound + max(transfer, d.transferBound) + missPrice * max(miss, d.miss))
+            * (factor + perShare * d.share)
     }
 }
 

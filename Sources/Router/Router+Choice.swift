@@ -57,10 +57,10 @@ extension Router {
     private mutating func setAhead(_ seconds: Double) {
         let limit = openBelow
         for index in frame.prefills {
-            frame.states[index].ahead = frame.states[index].backlog <= limit ? 0 : seconds
+            frame.setAhead(index, frame.states[index].backlog <= limit ? 0 : seconds)
         }
         for index in frame.decodes {
-            frame.states[index].ahead = frame.states[index].backlog <= limit ? 0 : seconds
+            frame.setAhead(index, frame.states[index].backlog <= limit ? 0 : seconds)
         }
     }
 
@@ -130,11 +130,11 @@ extension Router {
         let rate = arrivals.perSecond(at: now.rawValue) / Double(pods)
         for index in frame.prefills {
             refresh(index)
-            frame.states[index].arrivalRate = rate
+            frame.setArrivals(index, rate: rate)
         }
         for index in frame.decodes {
             refresh(index)
-            frame.states[index].arrivalRate = rate
+            frame.setArrivals(index, rate: rate)
         }
     }
 
@@ -144,10 +144,12 @@ extension Router {
 
     @inline(__always)
     mutating func refresh(_ index: Int) {
-        ledgers[index].refresh(&frame.states[index], window: options.settings.guardWindow, now: now.rawValue)
-        // Its seconds are not to be trusted, its queue's length is.
-        if frame.states[index].calibration.isDegraded {
-            frame.states[index].backlog = Double(ledgers[index].prompts.count) * meanWork
+        let (window, time, work) = (options.settings.guardWindow, now.rawValue, meanWork)
+        frame.update(index) { state in
+            ledgers[index].refresh(&state, window: window, now: time)
+            // Its seconds are not to be trusted, its queue's length is.
+            if state.calibration.isDegraded { state.backlog = Double(ledgers[index].prompts.count) * work }
         }
+        ledgers[index].setPace(frame.paces[index].step)
     }
 }

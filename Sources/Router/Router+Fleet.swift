@@ -111,7 +111,7 @@ extension Router {
     private mutating func take(_ load: EndpointLoad, at index: Int) {
         guard loadSeen[index].map({ $0 < load.observedAt }) ?? true else { return }
         loadSeen[index] = load.observedAt
-        if let capacity = load.capacityTokens { frame.states[index].capacityTokens = capacity }
+        if let capacity = load.capacityTokens { frame.update(index) { $0.capacityTokens = capacity } }
         ledgers[index].observe(
             load,
             role: frame.states[index].role,

@@ -22,12 +22,17 @@ extension Router {
         guard let terms = entry.terms, let firstToken = entry.firstTokenAt else { return }
         if let p = index(of: entry.placement.prefiller) {
             calibratePrefill(entry, terms, outcome, at: p)
-            frame.states[p].calibration = calibrators[p].calibration
+            setCalibration(p)
         }
         if let d = index(of: entry.placement.destination) {
             calibrateDecode(entry, outcome, since: firstToken, at: d)
-            frame.states[d].calibration = calibrators[d].calibration
+            setCalibration(d)
         }
+    }
+
+    private mutating func setCalibration(_ index: Int) {
+        let calibration = calibrators[index].calibration
+        frame.update(index) { $0.calibration = calibration }
     }
 
     /// The stream of a pair shows one TTFT. Where both ends of the prompt's service are known from neighbouring first
@@ -108,7 +113,7 @@ extension Router {
                 count: growth.decodes
             )
         }
-        frame.states[index].calibration = calibrators[index].calibration
+        setCalibration(index)
     }
 
     /// Each endpoint's calibrator by endpoint name, in the order of ids: for inspection and for the next start.
@@ -121,7 +126,7 @@ extension Router {
         for (index, status) in fleet.endpoints.enumerated() {
             guard let calibrator = saved[status.endpoint.name] else { continue }
             calibrators[index] = calibrator
-            frame.states[index].calibration = calibrator.calibration
+            setCalibration(index)
         }
         restored = saved
     }

@@ -18,16 +18,17 @@ extension Router {
         guard queue.hasRoom(for: request) else { return false }
         let level = options.serviceLevel(of: request)
         let least = leastService(of: request)
-        queue.add(
-            WaitingRequest(
-                request: request,
-                arrivedAt: now,
-                base: least.prefill,
-                tail: least.tail,
-                due: level.ttft.map { now + $0 },
-                holdUntil: now + options.queue.maximumHold
-            )
+        let entry = WaitingEntry(
+            id: request.id,
+            priority: request.priority,
+            isSheddable: request.isSheddable,
+            arrivedAt: now.rawValue,
+            base: least.prefill,
+            tail: least.tail,
+            due: level.ttft.map { (now + $0).rawValue } ?? .infinity,
+            holdUntil: (now + options.queue.maximumHold).rawValue
         )
+        queue.add(entry, request)
         meanWork = meanWork == 0 ? least.prefill : meanWork + 0.05 * (least.prefill - meanWork)
         return true
     }
@@ -69,19 +70,20 @@ extension Router {
     /// Refuses or places what may wait no longer, and refuses what waits in vain.
     private mutating func expire(into actions: inout [RouterAction]) {
         let nearest = leastBacklog
+        let time = now.rawValue
+        let lateIsOff = !monitor.isTrusted || options.binding == .early
         var index = 0
         while index < queue.count {
-            let entry = queue.waiting[index]
-            let finish = nearest + entry.base + entry.tail
-            if entry.request.isSheddable, let due = entry.due, now + Seconds(finish) > due {
-                _ = queue.remove(at: index)
-                shed(entry.request, reason: "it can no longer meet its service level", into: &actions)
-            } else if entry.holdUntil <= now || !bindsLate(entry.request) {
-                _ = queue.remove(at: index)
-                if entry.request.isSheddable, entry.holdUntil <= now {
-                    shed(entry.request, reason: "it waited longer than a request may", into: &actions)
+            let entry = queue.entries[index]
+            if entry.isSheddable, time + nearest + entry.base + entry.tail > entry.due {
+                let request = queue.remove(at: index)
+                shed(request, reason: "it can no longer meet its service level", into: &actions)
+            } else if entry.holdUntil <= time || lateIsOff {
+                let request = queue.remove(at: index)
+                if entry.isSheddable, entry.holdUntil <= time {
+                    shed(request, reason: "it waited longer than a request may", into: &actions)
                 } else {
-                    placeOrRefuse(entry.request, arrivedAt: entry.arrivedAt, into: &actions)
+                    placeOrRefuse(request, arrivedAt: Instant(entry.arrivedAt), into: &actions)
                 }
             } else {
                 index += 1
@@ -96,13 +98,14 @@ extension Router {
         let lookahead = max(options.queue.lookahead, 1)
         let sight = 2 * lookahead
         var ids = order
-        queue.first(sight, at: now, into: &ids)
+        queue.first(sight, at: now.rawValue, into: &ids)
         defer { order = ids }
         var ahead = 0.0
         var held = 0
         for id in ids {
-            guard let entry = queue.entry(id) else { continue }
-            if placeOrHold(entry, ahead: ahead, into: &actions) {
+            guard let index = queue.index(of: id) else { continue }
+            let entry = queue.entries[index]
+            if placeOrHold(entry, queue.requests[index], ahead: ahead, into: &actions) {
                 guard !queue.isEmpty, isAnyOpen else { return false }
             } else {
                 held += 1
@@ -115,19 +118,18 @@ extension Router {
 
     /// - Returns: true when it left the queue.
     private mutating func placeOrHold(
-        _ entry: WaitingRequest,
+        _ entry: WaitingEntry,
+        _ request: InferenceRequest,
         ahead: Double,
         into actions: inout [RouterAction]
     ) -> Bool {
-        let request = entry.request
-        switch choose(request, arrivedAt: entry.arrivedAt, ahead: ahead) {
+        switch choose(request, arrivedAt: Instant(entry.arrivedAt), ahead: ahead) {
         case .refused(let refusal):
             _ = queue.remove(request.id)
             refuse(request.id, refusal, into: &actions)
             return true
         case .chosen(let choice):
-            let misses = entry.due.map { now + choice.candidate.terms.ttft > $0 } ?? false
-            if request.isSheddable, misses {
+            if entry.isSheddable, (now + choice.candidate.terms.ttft).rawValue > entry.due {
                 _ = queue.remove(request.id)
                 shed(request, reason: "it can no longer meet its service level", into: &actions)
                 return true
@@ -180,7 +182,7 @@ extension Router {
         }
         if !next.isFinite { next = 1 }
         var at = now + Seconds(min(max(next, 1e-3), 1))
-        for entry in queue.waiting { at = min(at, entry.holdUntil) }
+        for entry in queue.entries { at = min(at, Instant(entry.holdUntil)) }
         at = max(at, now + Seconds(1e-3))
         if let asked = wakeAt, asked > now, asked <= at { return }
         wakeAt = at

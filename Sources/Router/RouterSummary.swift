@@ -55,7 +55,7 @@ extension Router {
             tokensInFlight: counts.tokensInFlight,
             queued: queue.count,
             queuedBytes: queue.bytes,
-            longestWait: queue.waiting.map { now - $0.arrivedAt }.max() ?? .zero,
+            longestWait: queue.entries.map { now - Instant($0.arrivedAt) }.max() ?? .zero,
             lateBindingIsTrusted: monitor.isTrusted,
             openBelow: Seconds(openBelow),
             arrivalRate: arrivals.perSecond(at: now.rawValue),

@@ -4,29 +4,29 @@
 import CostModel
 import PrefixIndex
 
-/// A request that waits to be given its pods.
-struct WaitingRequest: Sendable {
-    var request: InferenceRequest
-    var arrivedAt: Instant
+/// What the queue knows of a request that waits for its pods. Trivial: rounds walk arrays of these.
+struct WaitingEntry: Sendable {
+    var id: RequestID
+    var priority: Int
+    var isSheddable: Bool
+    var arrivedAt: Double
     /// Predicted seconds that its prompt takes on the pod that is fastest for it.
     var base: Double
     /// Predicted seconds from the prompt's end to the first token, at best.
     var tail: Double
-    /// When the first token is due. nil: no bound.
-    var due: Instant?
+    /// When the first token is due; infinite without a bound.
+    var due: Double
     /// No later than this it is placed or refused.
-    var holdUntil: Instant
+    var holdUntil: Double
 
     /// Seconds that it could still wait and meet its bound.
-    func slack(at now: Instant) -> Double {
-        due.map { ($0 - now).rawValue - base - tail } ?? .infinity
-    }
+    func slack(at now: Double) -> Double { due - now - base - tail }
 
     /// Response ratio: time in the system over time of service (Brinch Hansen's HRN, 1971). It grows while a request
     /// waits, the faster the shorter the prompt is, so short ones go first and long ones are not starved.
-    func ratio(at now: Instant) -> Double {
+    func ratio(at now: Double) -> Double {
         let service = max(base, 1e-3)
-        return ((now - arrivedAt).rawValue + service) / service
+        return (now - arrivedAt + service) / service
     }
 }
 
@@ -35,7 +35,9 @@ struct WaitingRequest: Sendable {
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
 /// then by response ratio. The prototype's SLO-HRRN (policy, section 3).
 struct WaitingQueue: Sendable {
-    private(set) var waiting: [WaitingRequest] = []
+    private(set) var entries: [WaitingEntry] = []
+    /// In the same order.
+    private(set) var requests: [InferenceRequest] = []
     private(set) var bytes = 0
     private let maximumRequests: Int
     private let maximumBytes: Int
@@ -45,8 +47,8 @@ struct WaitingQueue: Sendable {
         maximumBytes = max(settings.maximumBytes, 0)
     }
 
-    var count: Int { waiting.count }
-    var isEmpty: Bool { waiting.isEmpty }
+    var count: Int { entries.count }
+    var isEmpty: Bool { entries.isEmpty }
 
     /// What one request holds while it waits.
     private static func size(_ request: InferenceRequest) -> Int {
@@ -54,27 +56,26 @@ struct WaitingQueue: Sendable {
     }
 
     func hasRoom(for request: InferenceRequest) -> Bool {
-        waiting.count < maximumRequests && Self.size(request) <= maximumBytes - bytes
+        count < maximumRequests && Self.size(request) <= maximumBytes - bytes
     }
 
-    func contains(_ id: RequestID) -> Bool { waiting.contains { $0.request.id == id } }
-
-    mutating func add(_ entry: WaitingRequest) {
-        bytes += Self.size(entry.request)
-        waiting.append(entry)
+    mutating func add(_ entry: WaitingEntry, _ request: InferenceRequest) {
+        bytes += Self.size(request)
+        entries.append(entry)
+        requests.append(request)
     }
 
-    mutating func remove(at index: Int) -> WaitingRequest {
-        let entry = waiting.remove(at: index)
-        bytes -= Self.size(entry.request)
-        return entry
+    mutating func remove(at index: Int) -> InferenceRequest {
+        entries.remove(at: index)
+        let request = requests.remove(at: index)
+        bytes -= Self.size(request)
+        return request
     }
 
-    mutating func remove(_ id: RequestID) -> WaitingRequest? {
-        waiting.firstIndex { $0.request.id == id }.map { remove(at: $0) }
-    }
+    mutating func remove(_ id: RequestID) -> InferenceRequest? { index(of: id).map { remove(at: $0) } }
 
-    func entry(_ id: RequestID) -> WaitingRequest? { waiting.first { $0.request.id == id } }
+    func index(of id: RequestID) -> Int? { entries.firstIndex { $0.id == id } }
+    func contains(_ id: RequestID) -> Bool { index(of: id) != nil }
 
     /// A request's place in the order of service.
     private struct Rank {
@@ -83,9 +84,9 @@ struct WaitingQueue: Sendable {
         var isLate: Bool
         var ratio: Double
 
-        init(_ entry: WaitingRequest, at now: Instant) {
-            id = entry.request.id
-            priority = entry.request.priority
+        init(_ entry: WaitingEntry, at now: Double) {
+            id = entry.id
+            priority = entry.priority
             isLate = entry.slack(at: now) < 0
             ratio = entry.ratio(at: now)
         }
@@ -99,12 +100,12 @@ struct WaitingQueue: Sendable {
     }
 
     /// The first so many in the order of service.
-    func first(_ count: Int, at now: Instant, into order: inout [RequestID]) {
+    func first(_ count: Int, at now: Double, into order: inout [RequestID]) {
         order.removeAll(keepingCapacity: true)
         guard count > 0 else { return }
         var best: [Rank] = []
         best.reserveCapacity(count + 1)
-        for entry in waiting {
+        for entry in entries {
             let rank = Rank(entry, at: now)
             if best.count == count, let last = best.last, !rank.precedes(last) { continue }
             var place = best.count
@@ -116,5 +117,5 @@ struct WaitingQueue: Sendable {
     }
 
     /// Seconds of prompts that wait.
-    var work: Double { waiting.reduce(0) { $0 + $1.base } }
+    var work: Double { entries.reduce(0) { $0 + $1.base } }
 }

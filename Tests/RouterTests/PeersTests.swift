@@ -172,7 +172,7 @@ struct CalibrationTests {
 
     @Test func aDegradedPodIsJudgedByItsQueue() {
         var story = Story(Pods.snapshot([Pods.endpoint(1, .both), Pods.endpoint(2, .both)]))
-        story.router.frame.states[0].calibration.isDegraded = true
+        story.router.frame.update(0) { $0.calibration.isDegraded = true }
         for id in 1...10 as ClosedRange<UInt64> { _ = story.decide(Pods.request(id, prompt: 8000)) }
         let summary = story.router.summary(at: Instant(story.now))
         let prompts = Double(story.router.ledgers[0].prompts.count)

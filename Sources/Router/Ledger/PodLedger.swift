@@ -84,9 +84,11 @@ struct PodLedger: Sendable {
         // Others' sequences are taken to be like ours.
         state.outstandingTokens = decodes.assigned > 0 ? own * state.batch / Double(decodes.assigned) : own
         state.localShare = localShare(window: window, now: now)
-        let step = state.profile.decode.step(batch: state.batch, kvTokens: state.kvTokens).rawValue
-        decodes.setStep(state.calibration.decodeScale * step / (1 - min(state.localShare, 0.8)))
     }
+
+    /// Seconds of one decode step from now on.
+    @inline(__always)
+    mutating func setPace(_ step: Double) { decodes.setStep(step) }
 
     /// A scrape tells how the pod differs from the replay.
     mutating func observe(_ load: EndpointLoad, role: Role, capacity: Double, now: Double) {
