@@ -33,7 +33,7 @@ package struct DecodeCoefficients: Sendable, Hashable, Codable {
     }
 
     /// - Complexity: O(1), no allocation.
-    @inlinable
+    @inlinable @inline(__always)
     package func step(batch: Double, kvTokens: Double) -> Seconds {
         let b = max(batch, 0)
         return Seconds(

@@ -37,7 +37,7 @@ package struct PrefillCoefficients: Sendable, Hashable, Codable {
     }
 
     /// - Complexity: O(1), no allocation.
-    @inlinable
+    @inlinable @inline(__always)
     package func duration(newTokens: Int, cachedTokens: Int) -> Seconds {
         let n = Double(max(newTokens, 0))
         let p = Double(max(cachedTokens, 0))

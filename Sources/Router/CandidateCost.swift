@@ -54,13 +54,13 @@ extension CostFormula {
     /// Dollars that a local candidate costs at least: a prompt takes no less than its tokens alone, and stalls each
     /// sequence that decodes there for all of it but one step per chunk.
     @inline(__always)
-    func localBound(_ column: DecodeColumn, _ part: DecodePart, _ state: PodState, _ pace: DecodePace) -> Double {
+    func localBound(_ column: DecodeColumn, _ state: PodState, _ pace: DecodePace) -> Double {
         // A pulled prefix spares tokens in a way that this bound does not follow.
-        guard !state.canPull else { return column.bound - dials.valueOfTime * part.step }
-        let prefill = part.missingTokens * pace.leastPrefillPerToken
-        let steps = part.missingTokens / max(settings.prefillChunk - pace.batch, 16) + 1
+        guard !state.canPull else { return column.bound - dials.valueOfTime * column.step }
+        let prefill = column.missingTokens * pace.leastPrefillPerToken
+        let steps = column.missingTokens / max(settings.prefillChunk - pace.batch, 16) + 1
         let stalled = max(prefill - steps * pace.step, 0) * pace.batch
-        let own = max(state.backlog, 0) + max(state.ahead, 0) + prefill - part.step
+        let own = max(state.backlog, 0) + max(state.ahead, 0) + prefill - column.step
         return column.bound + dials.valueOfTime * (own + settings.decodeWeight * stalled)
     }
 
@@ -76,7 +76,9 @@ extension CostFormula {
             bound: dials.valueOfTime * own + part.busy + part.overflow,
             transferBound: dials.valueOfTime * transfer,
             miss: part.tpotMiss,
-            share: part.share
+            share: part.share,
+            missingTokens: part.missingTokens,
+            step: part.step
         )
     }
 

@@ -21,12 +21,6 @@ struct PrefillPart {
     var pullFrom: EndpointID?
     /// 90 % margin of the time to the first token, in seconds.
     var margin = 0.0
-    /// Dollars that every pair with this pod costs at least, but for the transfer.
-    var bound = 0.0
-    /// Dollars of the transfer, at least, as far as this pod's network decides.
-    var transferBound = 0.0
-    /// P(TTFT missed) with the best imaginable decode pod.
-    var missBound = 0.0
     /// This pod's part of the decision's draw.
     var share = 0.0
     var mayPair = false
@@ -62,17 +56,31 @@ struct DecodePart {
     var layers = 1.0
 }
 
+/// What the search scans of a prefill part: the rest is worked out again for the few pairs that are priced.
+struct PrefillRow {
+    var bound: Double
+    var transferBound: Double
+    var miss: Double
+    var share: Double
+    /// What any pair of the row costs at least, the draw included.
+    var least: Double
+}
+
 /// What the search scans of a decode part.
 struct DecodeColumn {
     var bound: Double
     var transferBound: Double
     var miss: Double
     var share: Double
+    var missingTokens: Double
+    var step: Double
 }
 
 /// What every decode pod costs at least.
 struct DecodeFloor {
     var bound = Double.infinity
+    /// Bound and transfer together: what holds more of the prompt is not always what is cheap.
+    var withTransfer = Double.infinity
     var miss = 1.0
     var share = 1.0
     /// Seconds to the first token that the decode pod adds.

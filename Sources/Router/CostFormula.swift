@@ -83,17 +83,23 @@ struct CostFormula {
         return part
     }
 
-    /// Fills in what a pair with this pod costs at least.
+    /// What pairs with this pod cost at least.
     @inline(__always)
-    func setBounds(_ part: inout PrefillPart, floor: DecodeFloor, links: KVLinks) {
+    func row(_ part: PrefillPart, floor: DecodeFloor, links: KVLinks) -> PrefillRow {
         let own = part.queueing + part.prefill + part.pull + part.overhead
-        part.bound = dials.valueOfTime * (own + part.others) + part.busy + part.eviction
         var transfer = floor.missingTokens > 0 ? links.leastFixedCost : 0
         if links.areSerial {
             transfer += floor.missingTokens * part.kvBytes / max(min(part.network, floor.network), Self.leastBandwidth)
         }
-        part.transferBound = dials.valueOfTime * transfer
-        part.missBound = ttftMiss(own + transfer + floor.delay, margin: part.margin)
+        var row = PrefillRow(
+            bound: dials.valueOfTime * (own + part.others) + part.busy + part.eviction,
+            transferBound: dials.valueOfTime * transfer,
+            miss: ttftMiss(own + transfer + floor.delay, margin: part.margin),
+            share: part.share,
+            least: 0
+        )
+        row.least = rowBound(row, floor)
+        return row
     }
 
     /// Replaces recomputing by fetching where that is sooner.

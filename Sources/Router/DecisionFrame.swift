@@ -83,6 +83,22 @@ package struct DecisionFrame: Sendable {
         return best
     }
 
+    @inline(__always)
+    mutating func write(_ view: LedgerView, at pod: Int) {
+        // In place and once: each access to an array's element checks who else holds the array.
+        paces[pod] = Self.take(view, &states[pod])
+    }
+
+    @inline(__always)
+    private static func take(_ view: LedgerView, _ state: inout PodState) -> DecodePace {
+        state.backlog = view.backlog
+        state.batch = view.batch
+        state.kvTokens = view.kvTokens
+        state.outstandingTokens = view.outstandingTokens
+        state.localShare = view.localShare
+        return DecodePace(state)
+    }
+
     /// Changes one pod's state.
     @inline(__always)
     package mutating func update(_ pod: Int, _ change: (inout PodState) -> Void) {

@@ -15,11 +15,8 @@ import CostModel
 /// the least of everything that decode pods add exceeds the best candidate known, or a pair whose bound does, cannot
 /// win. The property test compares with `ranked`, which prices everything.
 package struct DecisionSearch: Sendable {
-    private var prefillParts: [PrefillPart] = []
-    private var decodeParts: [DecodePart] = []
+    private var rows: [PrefillRow] = []
     private var columns: [DecodeColumn] = []
-    private var rowBounds: [Double] = []
-    private var floor = DecodeFloor()
 
     package init() {}
 
@@ -27,15 +24,56 @@ package struct DecisionSearch: Sendable {
     private struct Best {
         var total = Double.infinity
         var order = Int.max
-        var prefill = PrefillPart()
-        var decode = 0
-        var isLocal = true
-        var cost: CandidateCost?
+        /// Index of the row; nil for a local candidate.
+        var row: Int?
+        var column = 0
+        var isFound: Bool { order != .max }
 
         /// The cheaper one wins; of equals, the first in the order of `ranked`.
         @inline(__always)
-        func loses(to other: Double, order otherOrder: Int) -> Bool {
-            other < total || (other == total && otherOrder < order)
+        mutating func take(_ other: Double, order otherOrder: Int, row: Int?, column: Int) {
+            guard other < total || (other == total && otherOrder < order) else { return }
+            self = Best(total: other, order: otherOrder, row: row, column: column)
+        }
+    }
+
+    /// What the search walks through.
+    private struct Problem {
+        let formula: CostFormula
+        let frame: DecisionFrame
+        let peer: Peer?
+
+        init(_ formula: CostFormula, _ frame: DecisionFrame) {
+            self.formula = formula
+            self.frame = frame
+            peer = frame.peer
+        }
+
+        @inline(__always)
+        func prefillPart(_ pod: Int) -> PrefillPart {
+            formula.prefillPart(
+                pod: pod,
+                frame.states[pod],
+                held: frame.held[pod],
+                peer: peer,
+                links: frame.links
+            )
+        }
+
+        @inline(__always)
+        func localPart(_ pod: Int) -> PrefillPart {
+            formula.localPart(
+                pod: pod,
+                frame.states[pod],
+                held: frame.held[pod],
+                peer: peer,
+                links: frame.links
+            )
+        }
+
+        @inline(__always)
+        func decodePart(_ pod: Int) -> DecodePart {
+            formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
         }
     }
 
@@ -49,151 +87,122 @@ package struct DecisionSearch: Sendable {
         draw: UInt64
     ) -> Candidate? {
         let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
-        let peer = frame.peer
-        prepare(formula, frame, peer)
+        let problem = Problem(formula, frame)
+        prepare(problem)
         var best = Best()
-        pairs(formula, frame, into: &best)
-        locals(formula, frame, peer, guarded: true, into: &best)
-        if best.cost == nil { locals(formula, frame, peer, guarded: false, into: &best) }
-        guard let cost = best.cost else { return nil }
-        return candidate(
-            best.prefill,
-            best.decode,
-            isLocal: best.isLocal,
-            formula.terms(best.prefill, decodeParts[best.decode], cost),
-            total: best.total,
-            in: frame
-        )
+        pairs(problem, into: &best)
+        locals(problem, guarded: true, into: &best)
+        if !best.isFound { locals(problem, guarded: false, into: &best) }
+        guard best.isFound else { return nil }
+        return candidate(best, problem)
     }
 
-    private mutating func prepare(_ formula: CostFormula, _ frame: DecisionFrame, _ peer: Peer?) {
-        prefillParts.removeAll(keepingCapacity: true)
-        decodeParts.removeAll(keepingCapacity: true)
+    private mutating func prepare(_ problem: Problem) {
+        rows.removeAll(keepingCapacity: true)
         columns.removeAll(keepingCapacity: true)
+        let links = problem.frame.links
         var floor = DecodeFloor()
-        for pod in frame.decodes {
-            let part = formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
-            let column = formula.column(part, links: frame.links)
+        for pod in problem.frame.decodes {
+            let part = problem.decodePart(pod)
+            let column = problem.formula.column(part, links: links)
             floor.bound = min(floor.bound, column.bound)
+            floor.withTransfer = min(floor.withTransfer, column.bound + column.transferBound)
             floor.miss = min(floor.miss, column.miss)
             floor.share = min(floor.share, column.share)
             floor.delay = min(floor.delay, part.admission + part.step)
             floor.missingTokens = min(floor.missingTokens, part.missingTokens)
             floor.network = max(floor.network, part.network)
-            decodeParts.append(part)
             columns.append(column)
         }
-        self.floor = floor
-        for pod in frame.prefills {
-            var part = formula.prefillPart(
-                pod: pod,
-                frame.states[pod],
-                held: frame.held[pod],
-                peer: peer,
-                links: frame.links
-            )
-            formula.setBounds(&part, floor: floor, links: frame.links)
-            prefillParts.append(part)
+        for pod in problem.frame.prefills {
+            rows.append(problem.formula.row(problem.prefillPart(pod), floor: floor, links: links))
         }
     }
 
-    private func locals(
-        _ formula: CostFormula,
-        _ frame: DecisionFrame,
-        _ peer: Peer?,
-        guarded: Bool,
-        into best: inout Best
-    ) {
-        for j in decodeParts.indices {
-            let pod = decodeParts[j].pod
-            let state = frame.states[pod]
-            let bound = formula.localBound(columns[j], decodeParts[j], state, frame.paces[pod])
+    private func locals(_ problem: Problem, guarded: Bool, into best: inout Best) {
+        let frame = problem.frame
+        let formula = problem.formula
+        for j in columns.indices {
+            let pod = frame.decodes[j]
+            let bound = formula.localBound(columns[j], frame.states[pod], frame.paces[pod])
             guard bound * CostFormula.slack <= best.total else { continue }
-            let part = formula.localPart(pod: pod, state, held: frame.held[pod], peer: peer, links: frame.links)
-            if guarded, state.role == .decode,
-                !formula.keepsGuard(part, decodeParts[j], localShare: state.localShare)
+            let part = problem.localPart(pod)
+            let decode = problem.decodePart(pod)
+            if guarded, frame.states[pod].role == .decode,
+                !formula.keepsGuard(part, decode, localShare: frame.states[pod].localShare)
             {
                 continue
             }
-            let cost = formula.local(part, decodeParts[j], batch: state.batch)
-            let total = formula.drawn(cost.total, part.share)
-            guard best.loses(to: total, order: j), !formula.isTooDear(part, decodeParts[j]) else { continue }
-            best = Best(total: total, order: j, prefill: part, decode: j, isLocal: true, cost: cost)
+            guard !formula.isTooDear(part, decode) else { continue }
+            let cost = formula.local(part, decode, batch: frame.states[pod].batch)
+            best.take(formula.drawn(cost.total, part.share), order: j, row: nil, column: j)
         }
     }
 
-    private mutating func pairs(_ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
-        guard !prefillParts.isEmpty, !columns.isEmpty else { return }
-        // The most promising row first: its best pair is what the others are pruned against.
+    private func pairs(_ problem: Problem, into best: inout Best) {
+        guard !rows.isEmpty, !columns.isEmpty else { return }
+        // The most promising pair of the most promising row first: all others are pruned against it.
         var first = 0
-        var least = Double.infinity
-        rowBounds.removeAll(keepingCapacity: true)
-        for i in prefillParts.indices {
-            let bound = formula.rowBound(prefillParts[i], floor)
-            rowBounds.append(bound)
-            if bound < least {
-                least = bound
-                first = i
-            }
-        }
-        firstRow(first, formula, frame, into: &best)
-        for i in rowBounds.indices where rowBounds[i] <= best.total && i != first {
-            row(i, formula, frame, into: &best)
-        }
-    }
-
-    /// Within the first row, too, the most promising pair first.
-    private func firstRow(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
-        var first = 0
+        for i in rows.indices where rows[i].least < rows[first].least { first = i }
+        let bounds = problem.formula.bounds(rows[first])
+        var column = 0
         var least = Double.infinity
         for j in columns.indices {
-            let bound = formula.pairBound(prefillParts[i], columns[j])
+            let bound = bounds.pair(columns[j])
             if bound < least {
                 least = bound
-                first = j
+                column = j
             }
         }
-        price(i, first, formula, frame, into: &best)
-        row(i, formula, frame, into: &best)
-    }
-
-    private func row(_ i: Int, _ formula: CostFormula, _ frame: DecisionFrame, into best: inout Best) {
-        guard prefillParts[i].mayPair else { return }
-        let bounds = formula.rowBounds(prefillParts[i])
-        for j in columns.indices where bounds.pair(columns[j]) <= best.total {
-            price(i, j, formula, frame, into: &best)
+        price(first, column, problem, into: &best)
+        for i in rows.indices where rows[i].least <= best.total {
+            let bounds = problem.formula.bounds(rows[i])
+            for j in columns.indices where bounds.pair(columns[j]) <= best.total {
+                price(i, j, problem, into: &best)
+            }
         }
     }
 
     @inline(never)
-    private func price(
-        _ i: Int,
-        _ j: Int,
-        _ formula: CostFormula,
-        _ frame: DecisionFrame,
-        into best: inout Best
-    ) {
-        let p = prefillParts[i]
-        guard p.mayPair, decodeParts[j].mayPair, decodeParts[j].pod != p.pod else { return }
-        let link = frame.links[p.kvClass, decodeParts[j].kvClass]
-        guard link.isAllowed else { return }
-        let cost = formula.pair(p, decodeParts[j], link)
-        let total = formula.drawn(cost.total, (p.share + decodeParts[j].share) / 2)
-        let order = columns.count &* (i &+ 1) &+ j
-        guard best.loses(to: total, order: order), !formula.isTooDear(p, decodeParts[j]) else { return }
-        best = Best(total: total, order: order, prefill: p, decode: j, isLocal: false, cost: cost)
+    private func price(_ i: Int, _ j: Int, _ problem: Problem, into best: inout Best) {
+        let p = problem.prefillPart(problem.frame.prefills[i])
+        let d = problem.decodePart(problem.frame.decodes[j])
+        guard p.mayPair, d.mayPair, d.pod != p.pod else { return }
+        let link = problem.frame.links[p.kvClass, d.kvClass]
+        guard link.isAllowed, !problem.formula.isTooDear(p, d) else { return }
+        let cost = problem.formula.pair(p, d, link)
+        let total = problem.formula.drawn(cost.total, (p.share + d.share) / 2)
+        best.take(total, order: columns.count &* (i &+ 1) &+ j, row: i, column: j)
+    }
+
+    /// Works the winner out again, with all its terms.
+    private func candidate(_ best: Best, _ problem: Problem) -> Candidate {
+        let formula = problem.formula
+        let frame = problem.frame
+        let pod = frame.decodes[best.column]
+        let decode = problem.decodePart(pod)
+        guard let row = best.row else {
+            let part = problem.localPart(pod)
+            let cost = formula.local(part, decode, batch: frame.states[pod].batch)
+            let terms = formula.terms(part, decode, cost)
+            return candidate(part, decode, isLocal: true, terms, total: best.total, in: frame)
+        }
+        let part = problem.prefillPart(frame.prefills[row])
+        let cost = formula.pair(part, decode, frame.links[part.kvClass, decode.kvClass])
+        let terms = formula.terms(part, decode, cost)
+        return candidate(part, decode, isLocal: false, terms, total: best.total, in: frame)
     }
 
     private func candidate(
         _ part: PrefillPart,
-        _ decode: Int,
+        _ decode: DecodePart,
         isLocal: Bool,
         _ terms: CostTerms,
         total: Double,
         in frame: DecisionFrame,
         ineligible: Ineligibility? = nil
     ) -> Candidate {
-        let destination = frame.states[decodeParts[decode].pod]
+        let destination = frame.states[decode.pod]
         let placement: Placement =
             if !isLocal {
                 .pair(prefill: frame.states[part.pod].id, decode: destination.id)
@@ -222,18 +231,18 @@ package struct DecisionSearch: Sendable {
         draw: UInt64
     ) -> [Candidate] {
         let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
-        let peer = frame.peer
-        prepare(formula, frame, peer)
-        var all = rankedLocals(formula, frame, peer)
-        for p in prefillParts where p.mayPair {
-            for j in decodeParts.indices where decodeParts[j].mayPair && decodeParts[j].pod != p.pod {
-                let link = frame.links[p.kvClass, decodeParts[j].kvClass]
-                let cost = formula.pair(p, decodeParts[j], link)
-                let terms = formula.terms(p, decodeParts[j], cost)
-                let isDear = formula.isTooDear(p, decodeParts[j])
+        let problem = Problem(formula, frame)
+        let decodes = frame.decodes.map(problem.decodePart)
+        var all = rankedLocals(problem, decodes)
+        for p in frame.prefills.map(problem.prefillPart) where p.mayPair {
+            for d in decodes where d.mayPair && d.pod != p.pod {
+                let link = frame.links[p.kvClass, d.kvClass]
+                let cost = formula.pair(p, d, link)
+                let isDear = formula.isTooDear(p, d)
                 let reason: Ineligibility? = !link.isAllowed ? .kvIncompatible : isDear ? .overPrice : nil
-                let total = formula.drawn(cost.total, (p.share + decodeParts[j].share) / 2)
-                all.append(candidate(p, j, isLocal: false, terms, total: total, in: frame, ineligible: reason))
+                let total = formula.drawn(cost.total, (p.share + d.share) / 2)
+                let terms = formula.terms(p, d, cost)
+                all.append(candidate(p, d, isLocal: false, terms, total: total, in: frame, ineligible: reason))
             }
         }
         if !all.contains(where: { $0.ineligible == nil }) {
@@ -246,23 +255,21 @@ package struct DecisionSearch: Sendable {
         }.map(\.element)
     }
 
-    private func rankedLocals(_ formula: CostFormula, _ frame: DecisionFrame, _ peer: Peer?) -> [Candidate] {
-        decodeParts.indices.map { j in
-            let pod = decodeParts[j].pod
-            let state = frame.states[pod]
-            let part = formula.localPart(pod: pod, state, held: frame.held[pod], peer: peer, links: frame.links)
-            let cost = formula.local(part, decodeParts[j], batch: state.batch)
-            let fails =
-                state.role == .decode && !formula.keepsGuard(part, decodeParts[j], localShare: state.localShare)
-            let isDear = formula.isTooDear(part, decodeParts[j])
+    private func rankedLocals(_ problem: Problem, _ decodes: [DecodePart]) -> [Candidate] {
+        let formula = problem.formula
+        return decodes.map { decode in
+            let state = problem.frame.states[decode.pod]
+            let part = problem.localPart(decode.pod)
+            let cost = formula.local(part, decode, batch: state.batch)
+            let fails = state.role == .decode && !formula.keepsGuard(part, decode, localShare: state.localShare)
             return candidate(
                 part,
-                j,
+                decode,
                 isLocal: true,
-                formula.terms(part, decodeParts[j], cost),
+                formula.terms(part, decode, cost),
                 total: formula.drawn(cost.total, part.share),
-                in: frame,
-                ineligible: isDear ? .overPrice : fails ? .tpotGuard : nil
+                in: problem.frame,
+                ineligible: formula.isTooDear(part, decode) ? .overPrice : fails ? .tpotGuard : nil
             )
         }
     }
@@ -273,23 +280,21 @@ extension CostFormula {
     static var slack: Double { 1 - 1e-12 }
 
     @inline(__always)
-    func rowBound(_ p: PrefillPart, _ floor: DecodeFloor) -> Double {
-        (p.bound + p.transferBound + floor.bound + dials.sloMissPrice.rawValue * max(p.missBound, floor.miss))
-            * (1 + settings.tieBand * (p.share + floor.share) / 2) * Self.slack
+    func rowBound(_ row: PrefillRow, _ floor: DecodeFloor) -> Double {
+        (row.bound + max(row.transferBound + floor.bound, floor.withTransfer)
+            + dials.sloMissPrice.rawValue * max(row.miss, floor.miss))
+            * (1 + settings.tieBand * (row.share + floor.share) / 2) * Self.slack
     }
 
+    /// What the bounds of a row's pairs share.
     @inline(__always)
-    func pairBound(_ p: PrefillPart, _ d: DecodeColumn) -> Double { rowBounds(p).pair(d) }
-
-    /// What the pairs of one row share of their bounds.
-    @inline(__always)
-    func rowBounds(_ p: PrefillPart) -> RowBounds {
-        RowBounds(
-            bound: p.bound,
-            transfer: p.transferBound,
-            miss: p.missBound,
+    func bounds(_ row: PrefillRow) -> PairBounds {
+        PairBounds(
+            bound: row.bound,
+            transfer: row.transferBound,
+            miss: row.miss,
             missPrice: dials.sloMissPrice.rawValue,
-            factor: (1 + settings.tieBand * p.share / 2) * Self.slack,
+            factor: (1 + settings.tieBand * row.share / 2) * Self.slack,
             perShare: settings.tieBand / 2 * Self.slack
         )
     }
@@ -303,7 +308,8 @@ extension CostFormula {
     }
 }
 
-struct RowBounds {
+/// The lower bound of each pair of one row.
+struct PairBounds {
     var bound: Double
     var transfer: Double
     var miss: Double

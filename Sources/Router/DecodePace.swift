@@ -24,6 +24,7 @@ struct DecodePace: Sendable {
     /// Seconds per new token of a chunked prefill, at least.
     var leastPrefillPerToken: Double
 
+    @inline(__always)
     init(_ state: PodState) {
         let decode = state.profile.decode
         let scale = state.calibration.decodeScale

@@ -144,12 +144,12 @@ extension Router {
 
     @inline(__always)
     mutating func refresh(_ index: Int) {
-        let (window, time, work) = (options.settings.guardWindow, now.rawValue, meanWork)
-        frame.update(index) { state in
-            ledgers[index].refresh(&state, window: window, now: time)
-            // Its seconds are not to be trusted, its queue's length is.
-            if state.calibration.isDegraded { state.backlog = Double(ledgers[index].prompts.count) * work }
+        var view = ledgers[index].look(window: options.settings.guardWindow, now: now.rawValue)
+        // Its seconds are not to be trusted, its queue's length is.
+        if frame.states[index].calibration.isDegraded {
+            view.backlog = Double(ledgers[index].prompts.count) * meanWork
         }
+        frame.write(view, at: index)
         ledgers[index].setPace(frame.paces[index].step)
     }
 }

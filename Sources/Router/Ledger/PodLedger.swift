@@ -4,6 +4,15 @@
 import CostModel
 import Glibc
 
+/// What a ledger says of its pod now.
+struct LedgerView {
+    var backlog: Double
+    var batch: Double
+    var kvTokens: Double
+    var outstandingTokens: Double
+    var localShare: Double
+}
+
 /// What the Router believes about one pod's work: its own part replayed, others' part as scrapes show it.
 struct PodLedger: Sendable {
     private(set) var prompts = VirtualPod()
@@ -70,20 +79,24 @@ struct PodLedger: Sendable {
         decodes.release(prompt: prompt, output: output, joinedAt: joinedAt)
     }
 
-    /// Brings the replay to now, and writes what a decision needs into `state`.
+    /// Brings the replay to now.
     @inline(__always)
-    mutating func refresh(_ state: inout PodState, window: Double, now: Double) {
+    mutating func look(window: Double, now: Double) -> LedgerView {
         prompts.advance(to: now)
         decodes.advance(to: now)
         var foreign = foreignBacklog
         if foreign > 0 { foreign = max(foreign - max(now - foreignSeenAt, 0), 0) }
-        state.backlog = max(prompts.backlog(at: now) + foreign, 0)
-        state.batch = max(Double(decodes.assigned) + foreignBatch, 0)
-        state.kvTokens = max(decodes.kvTokens + foreignTokens, 0)
+        let assigned = Double(decodes.assigned)
+        let batch = max(assigned + foreignBatch, 0)
         let own = decodes.outstandingTokens
-        // Others' sequences are taken to be like ours.
-        state.outstandingTokens = decodes.assigned > 0 ? own * state.batch / Double(decodes.assigned) : own
-        state.localShare = localShare(window: window, now: now)
+        return LedgerView(
+            backlog: max(prompts.backlog(at: now) + foreign, 0),
+            batch: batch,
+            kvTokens: max(decodes.kvTokens + foreignTokens, 0),
+            // Others' sequences are taken to be like ours.
+            outstandingTokens: assigned > 0 ? own * batch / assigned : own,
+            localShare: localShare(window: window, now: now)
+        )
     }
 
     /// Seconds of one decode step from now on.

@@ -72,7 +72,7 @@ struct VirtualPod: Sendable {
     @inline(__always)
     mutating func advance(to now: Double) {
         if !queue.isEmpty, runningEnd <= now { finishDue(now) }
-        if let first = unseen.first, now - first.modelEnd > Self.silence { dropSilent(now) }
+        if !unseen.isEmpty, now - unseen[0].modelEnd > Self.silence { dropSilent(now) }
     }
 
     private mutating func finishDue(_ now: Double) {
@@ -187,8 +187,9 @@ struct VirtualPod: Sendable {
     @inline(__always)
     func backlog(at now: Double) -> Double {
         var seconds = queue.isEmpty ? 0 : max(runningEnd - now, 0) + waitingWork
-        if let oldest = unseen.first {
-            seconds += min(max(now - oldest.modelEnd - oldest.tail, 0), oldest.work + Self.overdueLimit)
+        if !unseen.isEmpty {
+            let overdue = max(now - unseen[0].modelEnd - unseen[0].tail, 0)
+            seconds += min(overdue, unseen[0].work + Self.overdueLimit)
         }
         return seconds
     }
