@@ -60,7 +60,7 @@ extension CostFormula {
         let prefill = column.missingTokens * pace.leastPrefillPerToken
         let steps = column.missingTokens / max(settings.prefillChunk - pace.batch, 16) + 1
         let stalled = max(prefill - steps * pace.step, 0) * pace.batch
-        let own = max(state.backlog, 0) + max(state.ahead, 0) + prefill - column.step
+        let own = queueing(state) + prefill - column.step
         return column.bound + dials.valueOfTime * (own + settings.decodeWeight * stalled)
     }
 

@@ -18,6 +18,7 @@ struct CostFormula {
     let request: RequestFacts
     let dials: Dials
     let settings: CostSettings
+    let surroundings: Surroundings
     let draw: UInt64
     let prompt: Double
     let output: Double
@@ -26,10 +27,11 @@ struct CostFormula {
     let tpotLimit: Double
     let waited: Double
 
-    init(request: RequestFacts, dials: Dials, settings: CostSettings, draw: UInt64) {
+    init(request: RequestFacts, dials: Dials, settings: CostSettings, surroundings: Surroundings, draw: UInt64) {
         self.request = request
         self.dials = dials
         self.settings = settings
+        self.surroundings = surroundings
         self.draw = draw
         prompt = Double(max(request.promptTokens, 1))
         output = Double(max(request.outputTokens, 1))
@@ -62,6 +64,13 @@ struct CostFormula {
         ttftLimit < .infinity ? Spread.probability(above: ttftLimit, mean: waited + ttft, margin: margin) : 0
     }
 
+    /// Seconds of prompts that the pod computes first.
+    @inline(__always)
+    func queueing(_ state: PodState) -> Double {
+        let backlog = max(state.backlog, 0)
+        return backlog <= surroundings.openBelow ? backlog : backlog + max(surroundings.ahead, 0)
+    }
+
     /// What computing the prompt here costs, whoever decodes. `held` counts tokens of the prompt's start that the pod
     /// holds; `peer` is the pod that holds most of it.
     @inline(__always)
@@ -69,7 +78,7 @@ struct CostFormula {
         var part = PrefillPart()
         part.pod = pod
         part.cachedTokens = usable(held)
-        part.queueing = max(state.backlog, 0) + max(state.ahead, 0)
+        part.queueing = queueing(state)
         part.prefill = prefill(state, cached: part.cachedTokens)
         part.overhead = overhead(state)
         if state.canPull, let peer { takePull(&part, state, peer, links) }
@@ -124,7 +133,8 @@ struct CostFormula {
     /// What prompts and cached prefixes lose at the pod that computes this one.
     @inline(__always)
     func setHarm(_ part: inout PrefillPart, at state: PodState) {
-        part.others = settings.externality * part.prefill * state.arrivalRate * (part.queueing + part.prefill / 2)
+        part.others =
+            settings.externality * part.prefill * surroundings.arrivalRate * (part.queueing + part.prefill / 2)
         part.busy = part.prefill * state.profile.dollarsPerSecond
         // New KV displaces old: tokens × P(they would have been hit) × what computing them again costs.
         let displaced = max(prompt - Double(part.cachedTokens), 0)

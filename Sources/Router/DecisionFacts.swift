@@ -19,8 +19,6 @@ package struct PodState: Sendable, Hashable, Codable {
     package var capacityTokens: Double
     /// Predicted seconds until a prompt sent now could start.
     package var backlog: Double
-    /// Predicted seconds of waiting requests that the pod will be given first.
-    package var ahead: Double
     /// Sequences that decode here or were sent here to decode, own and others'.
     package var batch: Double
     /// KV tokens that they hold.
@@ -29,8 +27,6 @@ package struct PodState: Sendable, Hashable, Codable {
     package var outstandingTokens: Double
     /// Share of recent time spent on prompts computed by this decode pod itself, 0…1.
     package var localShare: Double
-    /// Prompts expected to arrive here per second.
-    package var arrivalRate: Double
 
     package init(
         id: EndpointID,
@@ -42,12 +38,10 @@ package struct PodState: Sendable, Hashable, Codable {
         calibration: PodCalibration = .neutral,
         capacityTokens: Double? = nil,
         backlog: Double = 0,
-        ahead: Double = 0,
         batch: Double = 0,
         kvTokens: Double = 0,
         outstandingTokens: Double = 0,
-        localShare: Double = 0,
-        arrivalRate: Double = 0
+        localShare: Double = 0
     ) {
         self.id = id
         self.role = role
@@ -58,12 +52,10 @@ package struct PodState: Sendable, Hashable, Codable {
         self.calibration = calibration
         self.capacityTokens = capacityTokens ?? Double(profile.kvCapacityTokens)
         self.backlog = backlog
-        self.ahead = ahead
         self.batch = batch
         self.kvTokens = kvTokens
         self.outstandingTokens = outstandingTokens
         self.localShare = localShare
-        self.arrivalRate = arrivalRate
     }
 }
 
@@ -106,5 +98,21 @@ package struct RequestFacts: Sendable, Hashable, Codable {
         self.waited = waited
         self.priceLimit = priceLimit
         self.externalID = externalID
+    }
+}
+
+/// What goes on around one request, the same for every pod.
+package struct Surroundings: Sendable, Hashable, Codable {
+    /// Prompts expected to arrive per second and pod.
+    package var arrivalRate: Double
+    /// Seconds of waiting prompts that each pod will be given before this one, unless it is free now.
+    package var ahead: Double
+    /// A pod with no more backlog than this is free.
+    package var openBelow: Double
+
+    package init(arrivalRate: Double = 0, ahead: Double = 0, openBelow: Double = 0) {
+        self.arrivalRate = arrivalRate
+        self.ahead = ahead
+        self.openBelow = openBelow
     }
 }

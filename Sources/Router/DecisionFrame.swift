@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import CostModel
+
 /// Why an endpoint, or a candidate made of endpoints, cannot take a request.
 package enum Ineligibility: String, Sendable, Hashable, Codable {
     /// Its role has no part in this request.
@@ -58,14 +60,23 @@ package struct DecisionFrame: Sendable {
     /// Pods that may decode, those of both roles included.
     package var decodes: [Int]
     package var links: KVLinks
+    package var surroundings: Surroundings
 
-    package init(states: [PodState], held: [Int], prefills: [Int], decodes: [Int], links: KVLinks) {
+    package init(
+        states: [PodState],
+        held: [Int],
+        prefills: [Int],
+        decodes: [Int],
+        links: KVLinks,
+        surroundings: Surroundings = Surroundings()
+    ) {
         self.states = states
         paces = states.map(DecodePace.init)
         self.held = held
         self.prefills = prefills
         self.decodes = decodes
         self.links = links
+        self.surroundings = surroundings
     }
 
     package static let empty = DecisionFrame(
@@ -83,20 +94,50 @@ package struct DecisionFrame: Sendable {
         return best
     }
 
-    @inline(__always)
-    mutating func write(_ view: LedgerView, at pod: Int) {
-        // In place and once: each access to an array's element checks who else holds the array.
-        paces[pod] = Self.take(view, &states[pod])
+    /// Brings every pod to what its ledger says now. Where a pod's seconds are not to be trusted, its queue's length
+    /// is: prompts there times `meanWork`.
+    mutating func refresh(_ ledgers: inout [PodLedger], window: Double, meanWork: Double, now: Double) {
+        let count = min(ledgers.count, states.count)
+        // One check of who holds each array instead of one per pod: this loop is a third of a decision.
+        unsafe ledgers.withUnsafeMutableBufferPointer { ledgers in
+            unsafe states.withUnsafeMutableBufferPointer { states in
+                unsafe paces.withUnsafeMutableBufferPointer { paces in
+                    for pod in 0..<count {
+                        unsafe paces[pod] = Self.refreshed(
+                            &ledgers[pod],
+                            &states[pod],
+                            window: window,
+                            meanWork: meanWork,
+                            now: now
+                        )
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same for one pod.
+    mutating func refresh(_ ledger: inout PodLedger, at pod: Int, window: Double, meanWork: Double, now: Double) {
+        paces[pod] = Self.refreshed(&ledger, &states[pod], window: window, meanWork: meanWork, now: now)
     }
 
     @inline(__always)
-    private static func take(_ view: LedgerView, _ state: inout PodState) -> DecodePace {
-        state.backlog = view.backlog
+    private static func refreshed(
+        _ ledger: inout PodLedger,
+        _ state: inout PodState,
+        window: Double,
+        meanWork: Double,
+        now: Double
+    ) -> DecodePace {
+        let view = ledger.look(window: window, now: now)
+        state.backlog = state.calibration.isDegraded ? Double(ledger.prompts.count) * meanWork : view.backlog
         state.batch = view.batch
         state.kvTokens = view.kvTokens
         state.outstandingTokens = view.outstandingTokens
         state.localShare = view.localShare
-        return DecodePace(state)
+        let pace = DecodePace(state)
+        ledger.setPace(pace.step)
+        return pace
     }
 
     /// Changes one pod's state.
@@ -105,11 +146,4 @@ package struct DecisionFrame: Sendable {
         change(&states[pod])
         paces[pod] = DecodePace(states[pod])
     }
-
-    /// Changes what decoding does not depend on.
-    @inline(__always)
-    mutating func setArrivals(_ pod: Int, rate: Double) { states[pod].arrivalRate = rate }
-
-    @inline(__always)
-    mutating func setAhead(_ pod: Int, _ seconds: Double) { states[pod].ahead = seconds }
 }

@@ -24,6 +24,7 @@ package struct DecisionInput: Sendable, Hashable, Codable {
     package var request: RequestFacts
     package var dials: Dials
     package var settings: CostSettings
+    package var surroundings: Surroundings
     package var layouts: [KVLayout]
     package var connectors: [Connector]
     package var pods: [PodView]
@@ -35,7 +36,8 @@ package struct DecisionInput: Sendable, Hashable, Codable {
             held: pods.map(\.held),
             prefills: pods.indices.filter { pods[$0].mayPrefill },
             decodes: pods.indices.filter { pods[$0].mayDecode },
-            links: KVLinks(layouts: layouts, connectors: connectors)
+            links: KVLinks(layouts: layouts, connectors: connectors),
+            surroundings: surroundings
         )
     }
 

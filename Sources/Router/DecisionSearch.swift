@@ -86,7 +86,13 @@ package struct DecisionSearch: Sendable {
         settings: CostSettings,
         draw: UInt64
     ) -> Candidate? {
-        let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
+        let formula = CostFormula(
+            request: request,
+            dials: dials,
+            settings: settings,
+            surroundings: frame.surroundings,
+            draw: draw
+        )
         let problem = Problem(formula, frame)
         prepare(problem)
         var best = Best()
@@ -230,7 +236,13 @@ package struct DecisionSearch: Sendable {
         settings: CostSettings,
         draw: UInt64
     ) -> [Candidate] {
-        let formula = CostFormula(request: request, dials: dials, settings: settings, draw: draw)
+        let formula = CostFormula(
+            request: request,
+            dials: dials,
+            settings: settings,
+            surroundings: frame.surroundings,
+            draw: draw
+        )
         let problem = Problem(formula, frame)
         let decodes = frame.decodes.map(problem.decodePart)
         var all = rankedLocals(problem, decodes)

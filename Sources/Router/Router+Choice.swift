@@ -33,16 +33,21 @@ extension Router {
     /// The cheapest candidate now.
     ///
     /// `ahead` is set for requests of the central queue: seconds of prompts before this one in the order of service,
-    /// which the pods that are not free yet will take first.
+    /// which the pods that are not free yet will take first. Later arrivals then wait in the queue, where order settles
+    /// who waits for whom, so they are not counted as delayed.
     mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, ahead: Double?) -> Verdict {
         let pool = pool(for: request)
         if let refusal = prepare(request, pool) { return .refused(refusal) }
-        if ahead == nil { refresh() }
+        if ahead == nil { refreshAll() }
         let facts = facts(of: request, priceLimit: pool.priceLimit, arrivedAt: arrivedAt)
-        var settings = currentSettings
-        // Later arrivals wait in the queue, where order settles who waits for whom.
-        if ahead != nil { settings.externality = 0 }
-        setAhead((ahead ?? 0) / Double(max(frame.prefills.count + frame.decodes.count, 1)))
+        let settings = currentSettings
+        // Every pod in play may compute prompts; which ones will, later decisions say.
+        let pods = Double(max(frame.prefills.count + frame.decodes.count, 1))
+        frame.surroundings = Surroundings(
+            arrivalRate: ahead == nil ? arrivals.perSecond(at: now.rawValue) / pods : 0,
+            ahead: (ahead ?? 0) / pods,
+            openBelow: openBelow
+        )
         let dials = dials(of: request)
         let draw = draws.draw()
         let chosen = search.best(for: facts, in: frame, dials: dials, settings: settings, draw: draw)
@@ -51,17 +56,6 @@ extension Router {
             return .refused(.noEndpoint(reason: "no candidate within the price limit"))
         }
         return .chosen(Choice(candidate: chosen, facts: facts, dials: dials, settings: settings, draw: draw))
-    }
-
-    /// Work of the queue that each pod in play is taken to get before the request; free pods get none.
-    private mutating func setAhead(_ seconds: Double) {
-        let limit = openBelow
-        for index in frame.prefills {
-            frame.setAhead(index, frame.states[index].backlog <= limit ? 0 : seconds)
-        }
-        for index in frame.decodes {
-            frame.setAhead(index, frame.states[index].backlog <= limit ? 0 : seconds)
-        }
     }
 
     func dials(of request: InferenceRequest) -> Dials {
@@ -123,33 +117,22 @@ extension Router {
         }
     }
 
-    /// Brings the states of the pods in play to now.
-    private mutating func refresh() {
-        // Every pod here may compute prompts; which ones will, later decisions say.
-        let pods = max(frame.prefills.count + frame.decodes.count, 1)
-        let rate = arrivals.perSecond(at: now.rawValue) / Double(pods)
-        for index in frame.prefills {
-            refresh(index)
-            frame.setArrivals(index, rate: rate)
-        }
-        for index in frame.decodes {
-            refresh(index)
-            frame.setArrivals(index, rate: rate)
-        }
-    }
-
     mutating func refreshAll() {
-        for index in frame.states.indices { refresh(index) }
+        frame.refresh(
+            &ledgers,
+            window: options.settings.guardWindow,
+            meanWork: meanWork,
+            now: now.rawValue
+        )
     }
 
-    @inline(__always)
     mutating func refresh(_ index: Int) {
-        var view = ledgers[index].look(window: options.settings.guardWindow, now: now.rawValue)
-        // Its seconds are not to be trusted, its queue's length is.
-        if frame.states[index].calibration.isDegraded {
-            view.backlog = Double(ledgers[index].prompts.count) * meanWork
-        }
-        frame.write(view, at: index)
-        ledgers[index].setPace(frame.paces[index].step)
+        frame.refresh(
+            &ledgers[index],
+            at: index,
+            window: options.settings.guardWindow,
+            meanWork: meanWork,
+            now: now.rawValue
+        )
     }
 }

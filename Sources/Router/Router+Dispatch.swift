@@ -105,6 +105,7 @@ extension Router {
             request: facts,
             dials: dials,
             settings: settings,
+            surroundings: frame.surroundings,
             layouts: frame.links.layouts,
             connectors: options.connectors,
             pods: pods

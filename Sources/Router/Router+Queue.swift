@@ -36,7 +36,13 @@ extension Router {
     /// Service on the pod that is fastest for it. The frame must hold the request's candidates.
     private mutating func leastService(of request: InferenceRequest) -> (prefill: Double, tail: Double) {
         let facts = facts(of: request, priceLimit: nil, arrivedAt: now)
-        let formula = CostFormula(request: facts, dials: dials(of: request), settings: options.settings, draw: 0)
+        let formula = CostFormula(
+            request: facts,
+            dials: dials(of: request),
+            settings: options.settings,
+            surroundings: Surroundings(),
+            draw: 0
+        )
         var least = Double.infinity
         var tail = 0.0
         for index in frame.prefills.isEmpty ? frame.decodes : frame.prefills {
@@ -62,9 +68,26 @@ extension Router {
         guard !queue.isEmpty else { return }
         refreshAll()
         expire(into: &actions)
-        // Placing one only makes its pods dearer, so whoever is held for another pod stays held: one pass.
-        while !queue.isEmpty, isAnyOpen, placeSome(into: &actions) {}
-        askForWake(into: &actions)
+        renewHolds()
+        let isComplete = placeSome(into: &actions)
+        askForWake(isComplete: isComplete, into: &actions)
+    }
+
+    /// Who is held stays held until a pod opens that was not open then, or some time has passed: placing others only
+    /// makes pods dearer.
+    private mutating func renewHolds() {
+        let limit = openBelow
+        var hasGained = holds.open.count != frame.states.count
+        if hasGained { holds.open = [Bool](repeating: false, count: frame.states.count) }
+        for pod in holds.open.indices {
+            let isOpen = frame.states[pod].backlog <= limit
+            if isOpen && !holds.open[pod] { hasGained = true }
+            holds.open[pod] = isOpen
+        }
+        if hasGained || now.rawValue - holds.began >= options.queue.reviewAfter.rawValue {
+            holds.began = now.rawValue
+            holds.requests.removeAll(keepingCapacity: true)
+        }
     }
 
     /// Refuses or places what may wait no longer, and refuses what waits in vain.
@@ -93,28 +116,37 @@ extension Router {
 
     /// Goes through the order of service and dispatches each request whose best pod is open. The others are held: a pod
     /// that is not free yet will finish them sooner. Ends after as many held ones as the lookahead says.
-    /// - Returns: whether there may be more to place.
+    /// - Returns: false when some are left for the next round, so that no round takes long.
     private mutating func placeSome(into actions: inout [RouterAction]) -> Bool {
+        guard holds.open.contains(true) else { return true }
         let lookahead = max(options.queue.lookahead, 1)
-        let sight = 2 * lookahead
         var ids = order
-        queue.first(sight, at: now.rawValue, into: &ids)
+        queue.first(2 * lookahead, at: now.rawValue, into: &ids)
         defer { order = ids }
         var ahead = 0.0
         var held = 0
-        for id in ids {
+        var looked = 0
+        var placed = 0
+        for id in ids where held < lookahead {
             guard let index = queue.index(of: id) else { continue }
             let entry = queue.entries[index]
-            if placeOrHold(entry, queue.requests[index], ahead: ahead, into: &actions) {
-                guard !queue.isEmpty, isAnyOpen else { return false }
-            } else {
-                held += 1
-                ahead += entry.base
-                guard held < lookahead else { return false }
+            if !holds.requests.contains(id) {
+                guard looked < max(options.queue.looksPerRound, 1) else { return false }
+                if placeOrHold(entry, queue.requests[index], ahead: ahead, into: &actions) {
+                    placed += 1
+                    continue
+                }
+                looked += 1
+                holds.requests.append(id)
             }
+            held += 1
+            ahead += entry.base
         }
-        return held < ids.count && ids.count == sight
+        return placed == 0 || queue.isEmpty
     }
+
+    /// Until the next round, when this one left some.
+    static let roundGap = Seconds(0.001)
 
     /// - Returns: true when it left the queue.
     private mutating func placeOrHold(
@@ -139,6 +171,8 @@ extension Router {
             else { return false }
             _ = queue.remove(request.id)
             dispatch(request, choice, into: &actions)
+            // That it opens again is news.
+            holds.open[pod] = isOpen(pod)
             return true
         }
     }
@@ -153,11 +187,6 @@ extension Router {
             && (state.batch < 1 || state.kvTokens + Double(request.promptTokens) <= state.capacityTokens)
     }
 
-    private var isAnyOpen: Bool {
-        let limit = openBelow
-        return frame.states.contains { $0.backlog <= limit }
-    }
-
     private var leastBacklog: Double { frame.states.reduce(.infinity) { min($0, $1.backlog) } }
 
     func shedRetry() -> Seconds {
@@ -170,7 +199,7 @@ extension Router {
     }
 
     /// The next moment at which a pod opens or a hold ends; soon, if some pod is open and requests are held all the same.
-    private mutating func askForWake(into actions: inout [RouterAction]) {
+    private mutating func askForWake(isComplete: Bool, into actions: inout [RouterAction]) {
         guard !queue.isEmpty else {
             wakeAt = nil
             return
@@ -181,11 +210,18 @@ extension Router {
             next = min(next, state.backlog <= limit ? options.queue.controlDelay.rawValue : state.backlog - limit)
         }
         if !next.isFinite { next = 1 }
-        var at = now + Seconds(min(max(next, 1e-3), 1))
+        var at = now + (isComplete ? Seconds(min(max(next, 1e-3), 1)) : Self.roundGap)
         for entry in queue.entries { at = min(at, Instant(entry.holdUntil)) }
         at = max(at, now + Seconds(1e-3))
         if let asked = wakeAt, asked > now, asked <= at { return }
         wakeAt = at
         actions.append(.wake(at: at))
     }
+}
+
+/// Whom the queue holds, and which pods were open when it was decided.
+struct Holds: Sendable {
+    var began = -Double.infinity
+    var open: [Bool] = []
+    var requests: [RequestID] = []
 }

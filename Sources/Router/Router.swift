@@ -42,6 +42,7 @@ package struct Router: Sendable {
     /// Running mean of predicted prefills, in seconds.
     var meanWork = 0.0
     var order: [RequestID] = []
+    var holds = Holds()
     var control: DialControl
 
     // Pickers side by side.

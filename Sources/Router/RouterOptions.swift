@@ -68,8 +68,14 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     package var maximumBytes: Int
     /// No request waits here longer.
     package var maximumHold: Seconds
-    /// Requests of the order that one round looks at: 8 lost nothing against all, 1 lost 3 % (policy, section 3).
+    /// Requests of the order that are looked at in vain. In the simulator at twice the recorded load of Mooncake's trace
+    /// 16 met 95 % of service levels, 8 met 94 %, 2 met 89 %.
     package var lookahead: Int
+    /// Requests that one round looks at in vain before it leaves the rest to the next, a millisecond later. Keeps a
+    /// round short: each look prices the whole fleet.
+    package var looksPerRound: Int
+    /// How long a request that is held is not looked at again, unless a pod opens.
+    package var reviewAfter: Seconds
     /// Seconds from a dispatch to the pod's knowing of it, and back.
     package var controlDelay: Seconds
     /// A pod takes the next prompt when its backlog is below this share of the mean prompt's work …
@@ -83,7 +89,9 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         maximumRequests: Int = 256,
         maximumBytes: Int = 256 << 20,
         maximumHold: Seconds = Seconds(30),
-        lookahead: Int = 8,
+        lookahead: Int = 16,
+        looksPerRound: Int = 4,
+        reviewAfter: Seconds = Seconds(0.01),
         controlDelay: Seconds = Seconds(0.01),
         backlogShare: Double = 0.3,
         maximumBacklog: Seconds = Seconds(0.15),
@@ -93,6 +101,8 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         self.maximumBytes = maximumBytes
         self.maximumHold = maximumHold
         self.lookahead = lookahead
+        self.looksPerRound = looksPerRound
+        self.reviewAfter = reviewAfter
         self.controlDelay = controlDelay
         self.backlogShare = backlogShare
         self.maximumBacklog = maximumBacklog

@@ -39,8 +39,7 @@ struct RandomDecision {
                     batch: busy ? Double.random(in: 0...200, using: &random).rounded() : 0,
                     kvTokens: busy ? Double.random(in: 0...600_000, using: &random) : 0,
                     outstandingTokens: busy ? Double.random(in: 0...60_000, using: &random) : 0,
-                    localShare: busy ? Double.random(in: 0...0.9, using: &random) : 0,
-                    arrivalRate: Double.random(in: 0...3, using: &random)
+                    localShare: busy ? Double.random(in: 0...0.9, using: &random) : 0
                 )
             )
         }
@@ -52,7 +51,12 @@ struct RandomDecision {
             held: held,
             prefills: states.indices.filter { states[$0].role == .prefill || states[$0].role == .both },
             decodes: states.indices.filter { states[$0].role != .prefill },
-            links: KVLinks(layouts: [Pods.layout(), Pods.layout(model: "other")], connectors: [])
+            links: KVLinks(layouts: [Pods.layout(), Pods.layout(model: "other")], connectors: []),
+            surroundings: Surroundings(
+                arrivalRate: Double.random(in: 0...3, using: &random),
+                ahead: Bool.random(using: &random) ? Double.random(in: 0...3, using: &random) : 0,
+                openBelow: Double.random(in: 0...1, using: &random)
+            )
         )
         request = RequestFacts(
             id: RequestID(1),
