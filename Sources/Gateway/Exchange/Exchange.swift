@@ -139,7 +139,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             unsafe encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
         case .passResponseBody: encoder.bareBody(.response, to: call)
         case .answerResponseTrailers: encoder.trailers(.response, to: call)
-        case .answerImmediately(let answer): encoder.immediate(answer, to: call)
+        case .answerImmediately(let answer):
+            service.observer?.answered(status: answer.status)
+            encoder.immediate(answer, to: call)
         case .firstToken: service.picker.firstToken(id)
         case .ended(let kind, let status, let isEarly): reportEnd(kind, status: status, isEarly: isEarly)
         case .finish(let status):
@@ -155,7 +157,6 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             let inference = try service.bodies.read(body, of: api)
             service.picker.decide(parsed(inference), for: self)
         } catch {
-            service.observer?.refused(status: error.status)
             handle(.rejected(error.answer(details: "epp_pd_bad_body")))
         }
     }

@@ -8,8 +8,8 @@ package protocol ExchangeObserver: AnyObject {
     /// Envoy sent the request to `served`, which the picker had not named. With clusters that fall back by themselves
     /// (`override_host`), predictions and load of both endpoints are then wrong.
     func servedElsewhere(_ request: RequestID, picked: [String], served: String)
-    /// A request was refused before the picker was asked: a bad or oversized body.
-    func refused(status: Int)
+    /// A request was answered by ourselves: refused by the gateway, being bad or too large, or by the picker.
+    func answered(status: Int)
     /// A call was ended for what the peer sent on it.
     func violated(_ status: GRPCStatus)
 }

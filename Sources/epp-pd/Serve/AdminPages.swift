@@ -63,7 +63,7 @@ struct AdminPages {
         let told = prefixes.toldStatistics
         samples.indexBytes = index.trie.bytes + told.trie.bytes
         samples.indexBlocks = index.trie.blocks + told.trie.blocks
-        samples.immediateAnswers = counters.refusals.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
+        samples.immediateAnswers = counters.answers.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
         samples.servedElsewhere = Int(counters.servedElsewhereCount)
         samples.protocolViolations = Int(counters.violations)
         samples.decisionLogDropped = decisionLog?.dropped ?? 0

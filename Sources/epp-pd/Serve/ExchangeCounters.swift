@@ -9,7 +9,8 @@ import Synchronization
 /// Counts what the exchanges of all loops report, and logs each kind of trouble once.
 final class ExchangeCounters: ExchangeObserver, Sendable {
     private struct State {
-        var refused: [Int: UInt64] = [:]
+        /// Statuses are our own: few.
+        var answers: [Int: UInt64] = [:]
         var violations: UInt64 = 0
         var servedElsewhere: UInt64 = 0
     }
@@ -34,7 +35,7 @@ final class ExchangeCounters: ExchangeObserver, Sendable {
         )
     }
 
-    func refused(status: Int) { state.withLock { $0.refused[status, default: 0] += 1 } }
+    func answered(status: Int) { state.withLock { $0.answers[status, default: 0] += 1 } }
 
     func violated(_ status: GRPCStatus) {
         let isFirst = state.withLock { state in
@@ -49,8 +50,8 @@ final class ExchangeCounters: ExchangeObserver, Sendable {
     }
 
     /// By HTTP status, lowest first.
-    var refusals: [(status: Int, count: UInt64)] {
-        state.withLock { $0.refused.sorted { $0.key < $1.key }.map { (status: $0.key, count: $0.value) } }
+    var answers: [(status: Int, count: UInt64)] {
+        state.withLock { $0.answers.sorted { $0.key < $1.key }.map { (status: $0.key, count: $0.value) } }
     }
     var violations: UInt64 { state.withLock { $0.violations } }
     var servedElsewhereCount: UInt64 { state.withLock { $0.servedElsewhere } }

@@ -44,7 +44,7 @@ struct BodyExchangeTests {
         )
         #expect(bench.call.status == .ok)
         #expect(bench.picker.events.isEmpty)
-        #expect(bench.observer.notes == ["refused 400"])
+        #expect(bench.observer.notes == ["answered 400"])
     }
 
     @Test("A missing model is 400 and names the parameter; buffered bodies too", arguments: [UInt64(4), 2])
@@ -76,6 +76,7 @@ struct BodyExchangeTests {
         let headers = [(":path", "/v1/completions"), ("content-length", "1001")]
         #expect(try Self.error(announced.send(EnvoyMessage.requestHeaders(headers, modes: (mode, 4)))).code == 413)
         #expect(announced.call.status == .ok)
+        #expect(announced.observer.notes == ["answered 413"])
 
         let found = try Bench(ScriptedPicker(), options)
         try found.send(EnvoyMessage.requestHeaders(modes: (mode, 4)))
@@ -91,7 +92,7 @@ struct BodyExchangeTests {
             #expect(try Self.error(found.send(EnvoyMessage.requestBody(body, endOfStream: true))).code == 413)
         }
         #expect(found.picker.events.isEmpty)
-        #expect(found.observer.notes.isEmpty)
+        #expect(found.observer.notes == ["answered 413"])
     }
 
     @Test("A body of exactly the limit passes")

@@ -65,7 +65,7 @@ final class NotingObserver: ExchangeObserver {
         notes.append("served \(served) instead of \(picked.joined(separator: ","))")
     }
 
-    func refused(status: Int) { notes.append("refused \(status)") }
+    func answered(status: Int) { notes.append("answered \(status)") }
     func violated(_ status: GRPCStatus) { notes.append("violated \(status.code)") }
 }
 
