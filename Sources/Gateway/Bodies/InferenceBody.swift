@@ -17,6 +17,10 @@ struct InferenceBody: Sendable, Hashable {
 
 /// Reads inference bodies. Confined to one loop.
 struct InferenceBodyReader: ~Copyable {
+    /// Longest model name taken: four times the longest that a pod's model list is believed. Names are kept per kind of
+    /// request, and are told back to clients.
+    static let maxModelBytes = 1024
+
     private var parser: JSONParser
     private let bytesPerBlock: Int
     private let tokensPerBlock: Int
@@ -36,6 +40,13 @@ struct InferenceBodyReader: ~Copyable {
                 let fields = BodyFields(root)
                 guard let model = fields.model?.string, !model.isEmpty else {
                     throw APIError(status: 400, message: "the request names no model", param: "model")
+                }
+                guard model.utf8.count <= Self.maxModelBytes else {
+                    throw APIError(
+                        status: 400,
+                        message: "the model's name is longer than \(Self.maxModelBytes) bytes",
+                        param: "model"
+                    )
                 }
                 let salt = fields.cacheSalt?.string
                 var prompt = PromptReader(

@@ -119,6 +119,14 @@ struct InferenceBodyTests {
         #expect(long.textKeys.hashes.count == 1)
     }
 
+    @Test("A model's name of the longest length passes, a longer one is 400")
+    func modelNameLimit() throws {
+        let longest = String(repeating: "m", count: InferenceBodyReader.maxModelBytes)
+        #expect(try Self.read("{\"model\":\"\(longest)\"}").model == longest)
+        let error = APIError(status: 400, message: "the model's name is longer than 1024 bytes", param: "model")
+        #expect(throws: error) { try Self.read("{\"model\":\"\(longest)m\"}") }
+    }
+
     @Test("Keys agree as far as prompts do, and not across models, salts and pictures")
     func keys() throws {
         func keys(_ tail: String, model: String = "m", extra: String = "", image: String = "") throws -> [UInt64] {
