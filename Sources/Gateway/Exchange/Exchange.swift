@@ -171,6 +171,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             model: inference?.model,
             streams: inference?.streams ?? false,
             maxOutputTokens: inference?.maxOutputTokens,
+            bodyBytes: body.count,
             promptBytes: inference?.promptBytes ?? 0,
             promptTokens: inference?.promptTokens,
             textKeys: inference?.textKeys ?? .none,

@@ -23,6 +23,8 @@ package struct ParsedRequest: Sendable, Hashable {
     package var streams: Bool
     /// The request's own limit on output tokens.
     package var maxOutputTokens: Int?
+    /// Bytes of the body that the exchange holds until the request is routed.
+    package var bodyBytes: Int
     /// Bytes of prompt text after unescaping (messages, prompt, tools): what token counts are estimated from.
     package var promptBytes: Int
     /// Number of prompt tokens where the request carried token ids.
@@ -46,6 +48,7 @@ package struct ParsedRequest: Sendable, Hashable {
         model: String? = nil,
         streams: Bool = false,
         maxOutputTokens: Int? = nil,
+        bodyBytes: Int = 0,
         promptBytes: Int = 0,
         promptTokens: Int? = nil,
         textKeys: PrefixKeys = .none,
@@ -63,6 +66,7 @@ package struct ParsedRequest: Sendable, Hashable {
         self.model = model
         self.streams = streams
         self.maxOutputTokens = maxOutputTokens
+        self.bodyBytes = bodyBytes
         self.promptBytes = promptBytes
         self.promptTokens = promptTokens
         self.textKeys = textKeys

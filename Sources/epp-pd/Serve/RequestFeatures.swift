@@ -30,6 +30,7 @@ enum RequestFeatures {
             prefix: keys,
             subset: parsed.subset,
             isInference: isInference,
+            bodyBytes: parsed.bodyBytes,
             promptBytes: parsed.promptTokens == nil ? parsed.promptBytes : 0,
             externalID: parsed.externalID,
             tokenPrefix: parsed.tokenKeys

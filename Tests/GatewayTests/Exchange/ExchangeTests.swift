@@ -54,6 +54,7 @@ struct ExchangeTests {
         let outcome = Outcome(kind: .completed, status: 200, promptTokens: 7, outputTokens: 3)
         #expect(bench.picker.events == [.asked(id), .firstToken(id), .ended(id, outcome)])
         #expect(bench.picker.requests.first?.model == "m")
+        #expect(bench.picker.requests.first?.bodyBytes == Self.body.count)
         #expect(bench.picker.requests.first?.api == .chatCompletions)
         #expect(bench.call.status == nil)
         #expect(bench.observer.notes.isEmpty)
