@@ -139,6 +139,29 @@ def test_a_client_dies_in_mid_stream(own):
     gateway.assert_clean()
 
 
+@pytest.mark.parametrize("answer, status", [("kind=hang", 504), ("kind=sse&count=1000&gap=0.05", 200)])
+def test_a_request_that_never_ends(own, answer, status):
+    """Envoy ends none in full duplex: the picker answers before the first byte, and cuts an answer that has begun."""
+    gateway = own(flags=("--request-timeout=2s",))
+    raw = wire.Raw(gateway.port)
+    data = wire.body(stream=True)
+    raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": answer})
+    raw.send(data)
+    start = time.monotonic()
+    reply = raw.answer()
+    assert reply.status == status
+    try:
+        whole = reply.read().endswith(b"[DONE]\n\n")
+    except (OSError, http.client.HTTPException):
+        whole = False
+    assert not whole
+    assert 1.5 < time.monotonic() - start < 8
+    raw.close()
+    gateway.picker.wait_idle()
+    assert gateway.picker.metrics().sum("epp_pd_requests_total", outcome="timed_out") == 1
+    assert wire.post(gateway.port, wire.body())[0] == 200
+
+
 def test_the_picker_is_down(own):
     gateway = own()
     assert wire.post(gateway.port, wire.body())[0] == 200

@@ -22,6 +22,7 @@ package struct APIError: Error, Sendable, Hashable {
         case 413: "RequestTooLargeError"
         case 429: "TooManyRequestsError"
         case 503: "ServiceUnavailableError"
+        case 504: "GatewayTimeoutError"
         default: "InternalServerError"
         }
     }

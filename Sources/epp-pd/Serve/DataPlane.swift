@@ -31,13 +31,15 @@ final class DataPlane: Sendable {
         var http2 = HTTP2Limits()
         http2.maxMessageBytes = options.grpcMaxRecvMsgSize
         let offersHealth = options.healthChecking
+        let limit = options.requestTimeout.value
+        let timeout: Duration? = limit > .zero ? .seconds(limit.rawValue) : nil
         processing = GRPCServer(
             ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2),
             loops: loops,
             certificates: certificates,
             certificatesChanged: certificatesChanged
         ) { loop in
-            let picker = host.picker(on: loop)
+            let picker = host.picker(on: loop, timeout: timeout)
             let service = ExtProcService(
                 picker: picker,
                 options: exchange,

@@ -10,15 +10,24 @@ import Transport
 ///
 /// `@unchecked Sendable`: all state is touched by the loop's thread alone; other threads only `deliver`, which posts.
 final class LoopPicker: Picker, @unchecked Sendable {
+    /// A request from its decision's being asked for to its end.
+    private struct Open {
+        let exchange: any PendingExchange
+        var isRouted = false
+        let deadline: LoopTimer?
+    }
+
     private let host: RouterHost
     private let loop: EventLoop
+    /// Longest time that a request may be open, on the wall. nil: no limit.
+    private let timeout: Duration?
     private var numbers: RequestNumbers
-    /// Exchanges that wait for their verdict.
-    private var waiting: [RequestID: any PendingExchange] = [:]
+    private var open: [RequestID: Open] = [:]
 
-    init(host: RouterHost, loop: EventLoop) {
+    init(host: RouterHost, loop: EventLoop, timeout: Duration?) {
         self.host = host
         self.loop = loop
+        self.timeout = timeout
         numbers = RequestNumbers(loop: loop.index)
     }
 
@@ -29,14 +38,16 @@ final class LoopPicker: Picker, @unchecked Sendable {
     // MARK: - Picker
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
-        waiting[request.id] = exchange
+        let id = request.id
+        let deadline = timeout.map { loop.schedule(after: $0) { [weak self] in self?.expire(id) } }
+        open[id] = Open(exchange: exchange, deadline: deadline)
         host.arrived(request, on: self)
     }
 
     func firstToken(_ request: RequestID) { host.firstToken(request, on: self) }
 
     func ended(_ request: RequestID, _ outcome: Outcome) {
-        waiting[request] = nil
+        forget(request)
         host.ended(request, outcome, on: self)
     }
 
@@ -53,8 +64,27 @@ final class LoopPicker: Picker, @unchecked Sendable {
         loop.post { [loop] in loop.schedule(after: .seconds(wall.rawValue), action) }
     }
 
-    /// A request that left meanwhile is not waiting any more, and has been told to have ended.
-    private func resolve(_ request: RequestID, _ verdict: Verdict) {
-        waiting.removeValue(forKey: request)?.resolve(verdict)
+    /// A request that left meanwhile is not open any more, and has been told to have ended.
+    private func resolve(_ id: RequestID, _ verdict: Verdict) {
+        guard let request = open[id], !request.isRouted else { return }
+        switch verdict {
+        case .route: open[id]?.isRouted = true
+        // The exchange of a refused request tells of no end.
+        case .answer: forget(id)
+        }
+        request.exchange.resolve(verdict)
+    }
+
+    private func forget(_ id: RequestID) { open.removeValue(forKey: id)?.deadline?.cancel() }
+
+    // MARK: - Deadlines
+
+    /// Envoy ends no request of its own in full duplex, so a pod that never answers would hold it, and its part of the
+    /// ledger, for ever.
+    private func expire(_ id: RequestID) {
+        guard let request = open.removeValue(forKey: id) else { return }
+        // A routed request's exchange tells of its end itself.
+        if !request.isRouted { host.ended(id, Outcome(kind: .timedOut), on: self) }
+        request.exchange.resolve(.answer(RefusalAnswer.timedOut))
     }
 }

@@ -30,6 +30,12 @@ enum RefusalAnswer {
         }
     }
 
+    /// The request took longer than any may.
+    static var timedOut: ImmediateAnswer {
+        APIError(status: 504, message: "The request was not answered in time.")
+            .answer(details: "epp_pd_request_timeout")
+    }
+
     private static func dropped(_ reason: String, retryAfter: Seconds) -> [ImmediateAnswer.Header] {
         // RFC 9110, section 10.2.3: whole seconds.
         let seconds = min(max(retryAfter.rawValue, 1), 3600).rounded(.up)

@@ -56,9 +56,10 @@ final class RouterHost: Sendable {
         state = Mutex(State(router: router))
     }
 
-    /// Makes the picker of a loop. Called on that loop's thread, once.
-    func picker(on loop: EventLoop) -> LoopPicker {
-        let picker = LoopPicker(host: self, loop: loop)
+    /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time. Called on that
+    /// loop's thread, once.
+    func picker(on loop: EventLoop, timeout: Duration?) -> LoopPicker {
+        let picker = LoopPicker(host: self, loop: loop, timeout: timeout)
         pickers.withLock { pickers in
             while pickers.count <= loop.index { pickers.append(nil) }
             pickers[loop.index] = picker

@@ -59,6 +59,9 @@ struct ServeOptions: ParsableArguments {
     var disableEndpointSubsetFilter = false
     @Option(help: "Largest request body, in bytes. Larger ones are answered 413.")
     var maxBodyBytes = 20 << 20
+    /// Longer than any answer; gateways end idle streams long before.
+    @Option(help: "Longest time from a request's decision to its answer's end; then 504, or a cut answer. 0: no limit.")
+    var requestTimeout = DurationArgument("1h")
     @Option(help: "Route requests for models that no pod serves, instead of answering 404.")
     var passUnknownModels = false
     @Option(help: "Destinations to name in a request, best first. More than 1 only for gateways that take a list.")
