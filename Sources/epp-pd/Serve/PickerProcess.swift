@@ -26,12 +26,14 @@ final class PickerProcess: Sendable {
     private let admin: AdminServer
     private let housekeeping: Housekeeping
     private let events: KVEventService
+    private let seed: UInt64
 
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
         self.options = options
         log = ServeLog.make(verbosity: options.verbosity, format: options.logFormat)
         let catalog = try Self.catalog(options)
+        seed = options.seed ?? .random(in: .min ... .max)
         let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
         let endpoints = try Self.endpoints(options, configuration)
         let clock = ModelClock(scale: options.timeScale)
@@ -44,7 +46,7 @@ final class PickerProcess: Sendable {
         let places = KVEventPlaces(service: events)
         self.events = events
         let host = RouterHost(
-            router: Self.router(options, configuration, catalog, prefixes),
+            router: Self.router(options, configuration, catalog, prefixes, seed: seed),
             prefixes: prefixes,
             priorities: configuration.objectives,
             clock: clock,
@@ -115,7 +117,7 @@ final class PickerProcess: Sendable {
             "serving",
             metadata: [
                 "grpc-port": "\(ports.processing)", "grpc-health-port": "\(ports.health)",
-                "tls": "\(options.secureServing)", "time-scale": "\(options.timeScale)",
+                "tls": "\(options.secureServing)", "time-scale": "\(options.timeScale)", "seed": "\(seed)",
             ]
         )
         ended.wait()
@@ -178,7 +180,8 @@ extension PickerProcess {
         _ options: ServeOptions,
         _ configuration: PickerConfiguration,
         _ catalog: ProfileCatalog,
-        _ prefixes: PrefixKnowledge
+        _ prefixes: PrefixKnowledge,
+        seed: UInt64
     ) -> Router {
         Router(
             options: RouterOptions(
@@ -198,7 +201,7 @@ extension PickerProcess {
                 fallbacks: options.destinations - 1
             ),
             prefixes: prefixes,
-            seed: options.seed ?? .random(in: .min ... .max)
+            seed: seed
         )
     }
 
