@@ -106,6 +106,8 @@ final class PickerProcess: Sendable {
         let ended = DispatchSemaphore(value: 0)
         let signals = Signals()
         signals.on([SIGTERM, SIGINT]) { [self] in drain { ended.signal() } }
+        // A decision log or a log whose reader left is an error of that write, not the end of the process.
+        Foundation.signal(SIGPIPE, SIG_IGN)
         housekeeping.start()
         try events.start()
         try fleet.start()
@@ -120,7 +122,8 @@ final class PickerProcess: Sendable {
                 "tls": "\(options.secureServing)", "time-scale": "\(options.timeScale)", "seed": "\(seed)",
             ]
         )
-        ended.wait()
+        // The sources of signals live as long as this object.
+        withExtendedLifetime(signals) { ended.wait() }
         fleet.stop()
         events.stop()
         dataPlane.stop()
