@@ -24,7 +24,11 @@ final class RequestObserver: ServeObserver {
         for record in records { decisionLog?.write(record) }
     }
 
-    func refused(_ request: RequestID, _ refusal: Refusal) { metrics.refused(request, refusal) }
+    func refused(_ request: RequestID, _ refusal: Refusal, records: [DecisionRecord]) {
+        metrics.refused(request, refusal)
+        for record in records { decisionLog?.write(record) }
+    }
+
     func firstToken(_ request: RequestID, at now: Instant) { metrics.firstToken(request, at: now) }
     func ended(_ request: RequestID, _ outcome: Outcome, at now: Instant) {
         metrics.ended(request, outcome, at: now)

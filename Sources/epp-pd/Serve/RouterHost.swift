@@ -165,7 +165,7 @@ final class RouterHost: Sendable {
             case .dispatch(let id, let decision):
                 effects.verdicts.append((id, dispatch(id, decision, &state)))
             case .refuse(let id, let refusal):
-                observer.refused(id, refusal)
+                observer.refused(id, refusal, records: state.router.takeRecords())
                 effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
             case .wake(let at):
                 // One timer is enough: each tick asks for the next.
