@@ -110,15 +110,19 @@ final class RouterHost: Sendable {
     func fleetChanged(_ snapshot: FleetSnapshot) {
         prefixes.fleetChanged(snapshot)
         let now = clock.now
-        let effects = state.withLock { state in
+        let (effects, gone) = state.withLock { state in
+            let before = state.fleet.map(\.endpoint.id)
             state.endpoints = Dictionary(
                 snapshot.endpoints.map { ($0.endpoint.id, $0.endpoint) },
                 uniquingKeysWith: { first, _ in first }
             )
             state.fleet = snapshot.endpoints
             observer.fleetChanged(snapshot)
-            return handle(.fleetChanged(snapshot), &state, now)
+            let gone = before.filter { state.endpoints[$0] == nil }
+            return (handle(.fleetChanged(snapshot), &state, now), gone)
         }
+        // Again: up to this moment decisions could still choose them, and the index learned them anew.
+        for id in gone { prefixes.forget(id) }
         perform(effects, on: nil)
     }
 

@@ -59,7 +59,7 @@ struct ServeOptions: ParsableArguments {
     var disableEndpointSubsetFilter = false
     @Option(help: "Largest request body, in bytes. Larger ones are answered 413.")
     var maxBodyBytes = 20 << 20
-    /// Longer than any answer; gateways end idle streams long before.
+    /// Longer than any answer takes; as long as the idle time-out of deploy/envoy.
     @Option(help: "Longest time from a request's decision to its answer's end; then 504, or a cut answer. 0: no limit.")
     var requestTimeout = DurationArgument("1h")
     @Option(help: "Route requests for models that no pod serves, instead of answering 404.")
