@@ -29,7 +29,7 @@ from rig import HOST, Envoy, Picker  # noqa: E402
 MODEL = "llama-3.1-70b"
 # One decode pod is this much slower than its profile says, and one reports its metrics this late.
 SLOW_POD, SLOWNESS = "decode-h200-1", 1.4
-LATE_POD, LATENESS = "decode-a100", "500ms"
+LATE_POD, LATENESS = "decode-h200-0", "500ms"
 # Requests in flight at most: a real client waits too.
 CONCURRENCY = 24
 # Model seconds between two requests, on average.
@@ -251,7 +251,9 @@ def summary(record: dict) -> dict:
     if chosen.get("cachedTokens"):
         why += f", {chosen['cachedTokens']} cached"
     ttft = sum(terms[key] for _, key in parts)
+    decoder = next(pod["state"] for pod in record["input"]["pods"] if pod["state"]["id"] == ids[-1])
     return {
+        "calibrated": decoder["calibration"]["decodeScale"] != 1,
         "kind": kind,
         "route": " → ".join(names[i] for i in ids),
         "destination": names[ids[-1]],
@@ -331,30 +333,30 @@ def report(run: Run) -> dict:
 
 
 def report_calibration(good: list[Answer]) -> None:
-    """The error of predictions at the start, when profiles alone are known, and at the end."""
-    ordered = sorted((a for a in good if a.question.stream and a.tpot), key=lambda a: a.number)
-    print("  median prediction error  (first and last third of each pod's streams)")
-    print(f"  {'':22s}{'streams':>8s}{'TTFT before':>13s}{'after':>7s}{'TPOT before':>13s}{'after':>7s}")
-    rows = [("all pods", ordered)]
-    for name in sorted({a.decision["destination"] for a in ordered}):
+    """The error of predictions by the profile alone, and after the pod that decodes was calibrated."""
+    streams = sorted((a for a in good if a.question.stream and a.tpot), key=lambda a: a.number)
+    print("  median prediction error, before and after the decoding pod was calibrated from what was observed")
+    print(f"  {'':22s}{'streams':>13s}{'TTFT':>18s}{'TPOT':>18s}")
+    rows = [("all pods", streams)]
+    for name in sorted({a.decision["destination"] for a in streams}):
         note = " (slow)" if name == SLOW_POD else " (late)" if name == LATE_POD else ""
-        rows.append((name + note, [a for a in ordered if a.decision["destination"] == name]))
+        rows.append((name + note, [a for a in streams if a.decision["destination"] == name]))
     for name, answers in rows:
-        third = max(len(answers) // 3, 1)
-        parts = [answers[:third], answers[-third:]]
+        parts = [[a for a in answers if a.decision["calibrated"] == after] for after in (False, True)]
         ttft = [percent(error([(a.decision["ttft"], a.ttft) for a in part])) for part in parts]
         tpot = [percent(error([(a.decision["tpot"], a.tpot) for a in part])) for part in parts]
-        print(f"  {name:22s}{len(answers):8d}{ttft[0]:>13s}{ttft[1]:>7s}{tpot[0]:>13s}{tpot[1]:>7s}")
+        counts = f"{len(parts[0])}, {len(parts[1])}"
+        print(f"  {name:22s}{counts:>13s}{ttft[0]:>10s}, {ttft[1]:>6s}{tpot[0]:>10s}, {tpot[1]:>6s}")
     print()
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=150, metavar="N", help="how many to send (default 150)")
+    parser.add_argument("--requests", type=int, default=200, metavar="N", help="how many to send (default 200)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
     parser.add_argument("--keep", action="store_true", help="leave everything running, and say how to reach it")
     parser.add_argument("--quiet", action="store_true", help="no line per request")
-    parser.add_argument("--time-scale", type=float, default=3.0, help="how much faster than the profiles (default 3)")
+    parser.add_argument("--time-scale", type=float, default=2.0, help="how much faster than the profiles (default 2)")
     parser.add_argument("--seed", type=int, default=1, help="of the requests' texts and times")
     arguments = parser.parse_args()
     if arguments.requests < 1 or not 0.1 <= arguments.time_scale <= 100:
