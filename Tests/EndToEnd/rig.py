@@ -117,6 +117,7 @@ class Process:
         try:
             wait_until(alive, f"{self.name} to be ready", timeout)
         except TimeoutError as error:
+            self.kill()
             raise TimeoutError(f"{error}\n{self.tail()}") from None
 
     def rss_kib(self) -> int:
