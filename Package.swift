@@ -119,3 +119,15 @@ if Context.environment["FUZZING"] != nil {
         )
     )
 }
+
+// Programs that measure: BENCHMARKS=1 swift build -c release --product epp-pd-bench.
+if Context.environment["BENCHMARKS"] != nil {
+    package.products.append(.executable(name: "epp-pd-bench", targets: ["epp-pd-bench"]))
+    package.targets.append(
+        .executableTarget(
+            name: "epp-pd-bench",
+            dependencies: ["PrefixIndex", argumentParser],
+            swiftSettings: settings
+        )
+    )
+}

@@ -76,13 +76,12 @@ package final class ApproximatePrefixIndex: Sendable {
     package func holders(of keys: PrefixKeys, into result: inout [HeldPrefix]) {
         result.removeAll(keepingCapacity: true)
         guard !keys.hashes.isEmpty, let lookup = takeLookup() else { return }
-        var matches: [LaneMatch] = []
-        trie.find(keys.hashes, seed: Self.seed(keys), lookup, into: &matches)
-        lookups.withLock { $0.append(lookup) }
-        for match in matches {
+        trie.find(keys.hashes, seed: Self.seed(keys), lookup, into: &lookup.matches)
+        for match in lookup.matches {
             guard let holder = names.holder(ofLane: match.lane) else { continue }
             result.append(HeldPrefix(holder: holder, blocks: match.blocks))
         }
+        lookups.withLock { $0.append(lookup) }
         result.sort { $0.holder < $1.holder }
         lookupCount.add(1, ordering: .relaxed)
         if let most = result.map(\.blocks).max() {

@@ -55,10 +55,9 @@ package struct TokenKeyHasher: Sendable {
             }
             partial.removeAll(keepingCapacity: true)
         }
-        while count - offset >= tokensPerBlock, hashes.count < maxBlocks {
-            unsafe close(start + offset)
-            offset += tokensPerBlock
-        }
+        let blocks = min((count - offset) / tokensPerBlock, maxBlocks - hashes.count)
+        unsafe closeAll(start + offset, blocks)
+        offset += blocks * tokensPerBlock
         guard hashes.count < maxBlocks, offset < count else { return }
         unsafe partial.append(contentsOf: UnsafeBufferPointer(start: start + offset, count: count - offset))
     }
@@ -76,6 +75,18 @@ package struct TokenKeyHasher: Sendable {
     /// Keys of the full blocks.
     package func finish() -> PrefixKeys {
         PrefixKeys(kind: .tokens, tokensPerBlock: Double(tokensPerBlock), hashes: hashes, model: model)
+    }
+
+    /// Hashes whole blocks in a row: the long prompts' way.
+    private mutating func closeAll(_ start: UnsafePointer<UInt32>, _ blocks: Int) {
+        guard blocks > 0 else { return }
+        unsafe close(start)
+        let size = tokensPerBlock
+        // Larger steps than the prompt's parts would be, so that many small parts do not each copy the array.
+        if blocks > hashes.capacity - hashes.count {
+            hashes.reserveCapacity(max(2 * hashes.count, hashes.count + blocks))
+        }
+        for index in 1..<max(blocks, 1) { unsafe hashes.append(BlockHash.tokens(start + index &* size, count: size)) }
     }
 
     private mutating func close(_ block: UnsafePointer<UInt32>) {

@@ -41,6 +41,18 @@ package final class EventPrefixIndex: Sendable {
         view.withLock { $0.domains = [first] }
     }
 
+    /// From what `snapshot` gave. `now` as in `doubt`. Throws where the bytes are damaged, of a later version, or too much.
+    package init(snapshot: [UInt8], budget: Int, now: Double = 0) throws(SnapshotError) {
+        let restored = try EventWriter(snapshot: snapshot, budget: max(budget, ChunkTrie.minBudget), now: now)
+        let (domains, adapters) = (restored.domains, restored.adapters)
+        unit = restored.unit
+        writer = Mutex(restored)
+        view.withLock { $0 = EventView(domains: domains, adapters: adapters) }
+    }
+
+    /// All that is held, in a compact format. Events wait meanwhile, lookups do not.
+    package func snapshot() -> [UInt8] { writer.withLock { $0.snapshot() } }
+
     /// Applies a batch, as a message's last frame holds it. What comes before a malformed event stays applied.
     package func apply(_ payload: UnsafeRawBufferPointer, from source: EventSourceID) -> EventOutcome {
         writer.withLock { writer in
@@ -87,16 +99,24 @@ package final class EventPrefixIndex: Sendable {
         }
         guard let lookup = lookups.withLock({ $0.popLast() }) ?? (try? TrieLookup()) else { return }
         let seed = isAdapter ? BlockHash.seed(model: keys.model, cacheSalt: nil) : 0
-        var found: [LaneMatch] = []
         for domain in domains {
             for factor in domain.factors {
                 let hashes = factor == 1 ? keys.hashes : Self.folded(keys.hashes, by: factor)
-                domain.trie.find(hashes, seed: seed, lookup, into: &found)
-                Self.collect(found, domain.names, factor * unit, into: &result)
+                domain.trie.find(hashes, seed: seed, lookup, into: &lookup.matches)
+                Self.collect(lookup.matches, domain.names, factor * unit, into: &result)
             }
         }
         lookups.withLock { $0.append(lookup) }
-        result.sort { ($0.holder, $0.rank, $0.tier) < ($1.holder, $1.rank, $1.tier) }
+        // Lanes mostly come in the order of their holders.
+        for at in 1..<max(result.count, 1) where !Self.isOrdered(result[at - 1], result[at]) {
+            result.sort { !Self.isOrdered($1, $0) }
+            break
+        }
+    }
+
+    private static func isOrdered(_ a: TierMatch, _ b: TierMatch) -> Bool {
+        if a.holder != b.holder { return a.holder < b.holder }
+        return a.rank != b.rank ? a.rank < b.rank : a.tier.rawValue <= b.tier.rawValue
     }
 
     package var statistics: EventIndexStatistics { writer.withLock { $0.statistics } }

@@ -8,9 +8,9 @@
     /// Names of adapters that events have told: a request for such a model starts from another first block.
     private(set) var adapters: Set<String> = []
     var viewHasChanged = false
-    private let budget: Int
-    private let unit: Int
-    private var sources: [EventSourceID: EventSource] = [:]
+    let budget: Int
+    let unit: Int
+    private(set) var sources: [EventSourceID: EventSource] = [:]
     private var total = EventOutcome()
     private let event = KVEvent()
     private var idents: [UInt32] = []
@@ -32,6 +32,22 @@
         domains = [first]
         self.budget = budget
         self.unit = unit
+    }
+
+    /// As a snapshot had it.
+    init(
+        domains: [HashDomain],
+        adapters: Set<String>,
+        sources: [EventSourceID: EventSource],
+        budget: Int,
+        unit: Int
+    ) {
+        self.domains = domains
+        self.adapters = adapters
+        self.sources = sources
+        self.budget = budget
+        self.unit = unit
+        for source in sources.values { rename(source) }
     }
 
     mutating func apply(_ payload: UnsafeRawBufferPointer, from id: EventSourceID) -> EventOutcome {

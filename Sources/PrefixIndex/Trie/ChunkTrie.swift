@@ -191,6 +191,40 @@ package final class ChunkTrie: @unchecked Sendable {
         return !writer.sweep.isIdle || !writer.sweep.dead.isEmpty
     }
 
+    // MARK: - Snapshots
+
+    /// Writes all that live holders hold. What is dead is cleared away first.
+    func writeSnapshot(_ bytes: inout ByteWriter) {
+        while maintain(work: 65_536) {}
+        writer.writeSnapshot(&bytes)
+    }
+
+    /// Fills a new trie. `holders` are the first lanes of those that are open, and the ages of their lanes.
+    func readSnapshot(_ reader: inout ByteReader, holders: [RestoredHolder]) throws(SnapshotError) {
+        var open = Set<UInt16>()
+        for holder in holders {
+            guard holder.lane % TrieMemory.lanesPerHolder == 0, open.insert(holder.lane).inserted else {
+                throw .contradictory("holder \(holder.lane)")
+            }
+            for (offset, ages) in holder.ages.enumerated() {
+                let lane = holder.lane + UInt16(offset)
+                memory.lanes.setAge(lane, ages.age)
+                memory.lanes.setOldest(lane, ages.oldest)
+                memory.lanes.setState(lane, .live)
+            }
+        }
+        writer.nextHolder = open.max().map { $0 + TrieMemory.lanesPerHolder } ?? 0
+        writer.freeHolders = stride(from: 0, to: writer.nextHolder, by: Int(TrieMemory.lanesPerHolder))
+            .filter { !open.contains($0) }
+        try writer.readSnapshot(&reader) { open.contains($0 & ~(TrieMemory.lanesPerHolder - 1)) }
+    }
+
+    /// The ages of a holder's lanes.
+    func ages(ofHolder first: UInt16) -> RestoredHolder {
+        let lanes = first..<(first + TrieMemory.lanesPerHolder)
+        return RestoredHolder(lane: first, ages: lanes.map { (memory.lanes.age($0), memory.lanes.oldest($0)) })
+    }
+
     package var statistics: TrieStatistics {
         TrieStatistics(
             bytes: writer.bytes,
@@ -220,4 +254,10 @@ package struct TrieStatistics: Sendable, Hashable {
     package var duplicates: Int
     /// Blocks given up for want of room, since the start.
     package var evictedBlocks: Int
+}
+
+/// An open holder in a snapshot.
+struct RestoredHolder {
+    var lane: UInt16
+    var ages: [(age: UInt16, oldest: UInt16)]
 }

@@ -41,6 +41,12 @@ struct DuplicateCounts: ~Copyable {
         return true
     }
 
+    /// From a snapshot.
+    mutating func set(_ slot: UInt32, _ lane: UInt16, _ copies: UInt16) {
+        let key = Self.key(slot, lane)
+        if shards[Self.shard(key)].updateValue(copies, forKey: key) == nil { count += 1 }
+    }
+
     /// Forgets all copies of a block on a lane.
     mutating func remove(_ slot: UInt32, _ lane: UInt16) {
         let key = Self.key(slot, lane)

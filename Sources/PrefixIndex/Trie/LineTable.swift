@@ -68,7 +68,13 @@ internal import CIndexKernels
             partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         }
         SequenceLock.enter(partition)
-        place(key, slot: slot, in: partition)
+        place(
+            key,
+            slot: slot,
+            in: partition,
+            Int(partition.word8(Offset.depth)),
+            Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        )
         partition.set16(Offset.entries, partition.word16(Offset.entries) &+ 1)
         SequenceLock.leave(partition)
         count &+= 1
@@ -139,9 +145,8 @@ internal import CIndexKernels
     // MARK: - One partition
 
     @inline(__always)
-    private func place(_ key: UInt32, slot: UInt32, in partition: SharedPointer) {
-        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
-        var index = memory.home(key, depth: Int(partition.word8(Offset.depth)), lines: lines)
+    private func place(_ key: UInt32, slot: UInt32, in partition: SharedPointer, _ depth: Int, _ lines: Int) {
+        var index = memory.home(key, depth: depth, lines: lines)
         while true {
             let line = memory.line(index, of: partition)
             let used = line.word8(Offset.count)
@@ -211,9 +216,21 @@ internal import CIndexKernels
     private func collect(_ partition: SharedPointer) -> Int {
         var total = 0
         let scratch = unsafe scratch
-        forEach(in: partition) { key, slot in
-            unsafe scratch[total] = UInt64(key) &<< 32 | UInt64(slot)
-            total &+= 1
+        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        // A partition is rarely in the near caches: all its lines are fetched at once, not one after the other.
+        for index in 0..<lines { unsafe ix_prefetch(memory.line(index, of: partition).raw) }
+        let high = UInt64(partition.word32(Offset.prefix) & ~0x1FFF) &<< 32
+        for index in 0..<lines {
+            let line = memory.line(index, of: partition)
+            let used = Int(line.word8(Offset.count))
+            for at in 0..<used {
+                let first = line.word16(at &* 2)
+                let slot =
+                    UInt64(first & 7) &<< 24 | UInt64(line.word8(Offset.middle &+ at)) &<< 16
+                    | UInt64(line.word16(Offset.low &+ at &* 2))
+                unsafe scratch[total &+ at] = high | UInt64(first &>> 3) &<< 32 | slot
+            }
+            total &+= used
         }
         return total
     }
@@ -231,16 +248,20 @@ internal import CIndexKernels
             have &+= 1
         }
         partition.set8(Offset.pages, UInt8(pages))
-        for index in 0..<(pages &* Memory.linesPerPage) {
-            let line = memory.line(index, of: partition)
-            line.set8(Offset.count, 0)
-            line.set8(Offset.passed, 0)
+        let lines = pages &* Memory.linesPerPage
+        for index in 0..<lines {
+            // Count and passed.
+            memory.line(index, of: partition).set16(Offset.count, 0)
         }
+        let depth = Int(partition.word8(Offset.depth))
         for at in entries {
-            unsafe place(
-                UInt32(truncatingIfNeeded: scratch[at] &>> 32),
-                slot: UInt32(truncatingIfNeeded: scratch[at]),
-                in: partition
+            let entry = unsafe scratch[at]
+            place(
+                UInt32(truncatingIfNeeded: entry &>> 32),
+                slot: UInt32(truncatingIfNeeded: entry),
+                in: partition,
+                depth,
+                lines
             )
         }
         partition.set16(Offset.entries, UInt16(entries.count))

@@ -88,7 +88,7 @@ struct LineTableMemory: Sendable {
     @inline(__always)
     func home(_ key: UInt32, depth: Int, lines: Int) -> Int {
         let bits = keyBits &- depth
-        return (Int(key) & ((1 &<< bits) &- 1)) &* lines &>> bits
+        return ((Int(key) & ((1 &<< bits) &- 1)) &* lines) &>> bits
     }
 
     @inline(__always)

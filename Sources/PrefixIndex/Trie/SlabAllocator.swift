@@ -104,6 +104,57 @@ struct SlabAllocator: ~Copyable {
         if slabs[number].used == 0, number > 0, !isAlone { giveBack(number, chunk.sizeClass) }
     }
 
+    // MARK: - From a snapshot
+
+    /// Takes a certain chunk; ids come in ascending order. nil where it lies askew or in a slab of another class.
+    mutating func restore(_ id: UInt32, _ sizeClass: UInt32) -> Chunk? {
+        let number = Int(id &>> 14)
+        let inSlab = id & UInt32(TrieMemory.slotsPerSlab &- 1)
+        guard number < memory.slabCount, inSlab % (4 &<< sizeClass) == 0 else { return nil }
+        while slabs.count <= number { slabs.append(Slab()) }
+        if !slabs[number].isAssigned {
+            slabs[number].isAssigned = true
+            memory.sizeClasses.start.set8(number, UInt8(sizeClass))
+            if number == 0 {
+                slabs[0].fresh = 1
+                slabs[0].used = 1
+                pageBytes &+= 4_096
+            }
+        }
+        guard memory.sizeClass(of: id) == sizeClass else { return nil }
+        let index = inSlab &>> (2 &+ sizeClass)
+        guard index >= slabs[number].fresh else { return nil }
+        // Those passed over are free.
+        for free in slabs[number].fresh..<index {
+            let chunk = chunk(number, free, sizeClass)
+            chunk.base.set32(Chunk.Offset.parent, slabs[number].free)
+            slabs[number].free = free &+ 1
+            freeChunks[Int(sizeClass)] &+= 1
+            freeBytes &+= memory.stride(sizeClass)
+        }
+        let stride = memory.stride(sizeClass)
+        let before = (Int(slabs[number].fresh) &* stride &+ 4_095) / 4_096
+        let after = (Int(index &+ 1) &* stride &+ 4_095) / 4_096
+        pageBytes &+= (after &- before) &* 4_096
+        slabs[number].fresh = index &+ 1
+        slabs[number].used &+= 1
+        chunkCount &+= 1
+        return chunk(number, index, sizeClass)
+    }
+
+    /// Enters the slabs with room, and those without chunks.
+    mutating func finishRestoring() {
+        for number in slabs.indices {
+            guard slabs[number].isAssigned else {
+                emptySlabs.append(Int32(number))
+                continue
+            }
+            let sizeClass = memory.sizeClass(of: UInt32(number) &<< 14)
+            let perSlab = UInt32(TrieMemory.slotsPerSlab) >> (2 + sizeClass)
+            if slabs[number].free != 0 || slabs[number].fresh < perSlab { list(number, sizeClass) }
+        }
+    }
+
     private func chunk(_ slab: Int, _ index: UInt32, _ sizeClass: UInt32) -> Chunk {
         memory.chunk(of: UInt32(slab) &<< 14 &+ index &<< (2 &+ sizeClass))
     }

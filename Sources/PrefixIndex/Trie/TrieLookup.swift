@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import CIndexKernels
+
 /// What one lane holds of a prompt's start.
 package struct LaneMatch: Sendable, Hashable {
     package var lane: UInt16
@@ -16,16 +18,19 @@ package struct LaneMatch: Sendable, Hashable {
 /// Room for lookups, owned by the thread that looks up. Not for two threads at a time.
 @safe package final class TrieLookup: @unchecked Sendable {
     // Sendable: handed from thread to thread by a pool behind a Mutex, and used by one at a time.
-    // Safe: lanes are 16 bits, and both arrays have 65,536 places; `bits` is indexed below its capacity.
-    /// Blocks held, by lane; zero between lookups.
-    let depths: UnsafeMutablePointer<UInt32>
-    /// The lanes whose depth is not zero, in ascending order.
+    // Safe: lanes are 16 bits, and the arrays by lane have 65,536 places; `bits` is indexed below its capacity.
+    /// The lanes that hold the first block, in ascending order, and how many blocks each.
     let lanes: UnsafeMutablePointer<UInt16>
+    let depths: UnsafeMutablePointer<UInt32>
     var laneCount = 0
+    /// Those of them that hold all so far.
+    var front: ix_front
     /// Of each block of the prompt, the bits that chunks keep.
     private(set) var bits: UnsafeMutablePointer<UInt16>
     private var capacity = 1_024
     private let region: SharedRegion
+    /// Reused for what is found.
+    var matches: [LaneMatch] = []
     /// Lookups begun again because the writer changed what was read, and those given up for it.
     package internal(set) var retries = 0
     package internal(set) var abandoned = 0
@@ -34,9 +39,13 @@ package struct LaneMatch: Sendable, Hashable {
     private static let padding = 8
 
     package init() throws(IndexMemoryError) {
-        region = try SharedRegion(capacity: 6 * TrieMemory.laneCount)
-        unsafe depths = unsafe region.start.raw.assumingMemoryBound(to: UInt32.self)
-        unsafe lanes = unsafe (region.start + 4 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt16.self)
+        region = try SharedRegion(capacity: 16 * TrieMemory.laneCount)
+        let start = region.start
+        let wanted = unsafe start.raw.assumingMemoryBound(to: UInt64.self)
+        unsafe depths = unsafe (start + 8 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt32.self)
+        unsafe lanes = unsafe (start + 12 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt16.self)
+        let places = unsafe (start + 14 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt16.self)
+        unsafe front = unsafe ix_front(want: wanted, place: places, depths: depths, count: 0, dropped: 0)
         unsafe bits = .allocate(capacity: capacity + Self.padding)
     }
 
@@ -51,10 +60,5 @@ package struct LaneMatch: Sendable, Hashable {
         let bits = unsafe bits
         for at in 0..<hashes.count { unsafe bits[at] = UInt16(truncatingIfNeeded: hashes[at]) }
         for at in hashes.count..<(hashes.count + Self.padding) { unsafe bits[at] = 0 }
-    }
-
-    func clear() {
-        for at in 0..<laneCount { unsafe depths[Int(lanes[at])] = 0 }
-        laneCount = 0
     }
 }

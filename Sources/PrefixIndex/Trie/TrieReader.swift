@@ -50,30 +50,20 @@ internal import CIndexKernels
         result.removeAll(keepingCapacity: true)
         lookup.load(hashes)
         for _ in 0..<Self.maxAttempts {
+            lookup.laneCount = 0
+            unsafe lookup.front.count = 0
             if walk(hashes, lookup) {
-                for at in 0..<lookup.laneCount where unsafe memory.lanes.state(lookup.lanes[at]) == .live {
+                result.reserveCapacity(lookup.laneCount)
+                for at in 0..<lookup.laneCount {
                     let lane = unsafe lookup.lanes[at]
-                    unsafe result.append(LaneMatch(lane: lane, blocks: Int(lookup.depths[Int(lane)])))
+                    guard memory.lanes.state(lane) == .live else { continue }
+                    unsafe result.append(LaneMatch(lane: lane, blocks: Int(lookup.depths[at])))
                 }
-                lookup.clear()
                 return
             }
-            lookup.clear()
             lookup.retries &+= 1
         }
         lookup.abandoned &+= 1
-    }
-
-    /// The holders of the chunks passed so far whose blocks are not yet added to the depths: a long prompt that the same
-    /// pods hold throughout costs one comparison per chunk.
-    private struct Pending {
-        var chunk: Chunk
-        var version: UInt32
-        var list: SharedPointer
-        var count: Int
-        /// Depth of the lanes that go on, before the blocks that wait.
-        var from: Int
-        var blocks = 0
     }
 
     /// What a step found: where to go on.
@@ -91,7 +81,6 @@ internal import CIndexKernels
         guard stable else { return false }
         guard var chunk = root else { return true }
         var depth = 0
-        var pending: Pending?
         var identity = (parent: UInt32(0), position: 0, tag: tag)
         while true {
             guard let version = SequenceLock.begin(chunk.version),
@@ -115,14 +104,15 @@ internal import CIndexKernels
                     matched = blocks
                 }
             }
-            let goesOn = credit(chunk, version, depth, matched, lookup, &pending)
+            let goesOn = credit(chunk, depth, matched, lookup)
             guard SequenceLock.holds(chunk.version, since: version), let goesOn else { return false }
             memory.touch(chunk)
             depth &+= matched
             guard goesOn, let next else { break }
             chunk = next
         }
-        return flush(&pending, lookup)
+        unsafe ix_front_finish(&lookup.front, UInt32(truncatingIfNeeded: depth))
+        return true
     }
 
     /// Finds the chunk behind `matched` blocks, which may be one less than matched: a block whose 16 bits are a twin's hangs
@@ -166,17 +156,10 @@ internal import CIndexKernels
         return (slot.map { memory.chunk(of: $0) }, stable)
     }
 
-    /// Adds the matched blocks to the depths of those who hold them.
-    /// - Returns: whether somebody holds all of them; nil where a list makes no sense, because it is being changed.
+    /// Takes out of the front who does not hold all of the matched blocks.
+    /// - Returns: whether somebody does; nil where a list makes no sense, because it is being changed.
     @inline(__always)
-    private func credit(
-        _ chunk: Chunk,
-        _ version: UInt32,
-        _ depth: Int,
-        _ matched: Int,
-        _ lookup: TrieLookup,
-        _ pending: inout Pending?
-    ) -> Bool? {
+    private func credit(_ chunk: Chunk, _ depth: Int, _ matched: Int, _ lookup: TrieLookup) -> Bool? {
         let count = chunk.holderCount
         var list = chunk.base + Chunk.Offset.holder
         if count > 1 {
@@ -185,66 +168,25 @@ internal import CIndexKernels
             list = holders + Int(index) &* 8
         }
         if depth == 0 {
-            let whole = start(list, count, matched, lookup)
-            pending = count > 1 ? Pending(chunk: chunk, version: version, list: list, count: count, from: matched) : nil
-            return whole
+            lookup.laneCount = unsafe Int(
+                ix_front_start(
+                    &lookup.front,
+                    lookup.lanes,
+                    list.raw,
+                    UInt32(count),
+                    oldestAges,
+                    UInt32(matched)
+                )
+            )
+            return unsafe lookup.front.count > 0
         }
-        if var same = pending, same.count == count, unsafe oldestAges == nil {
-            let common = unsafe ix_same_holders(list.raw, same.list.raw, UInt32(count))
-            if common & Chunk.bits(from: 0, count: matched) == Chunk.bits(from: 0, count: matched), matched > 0 {
-                same.blocks &+= matched
-                pending = same
-                return true
-            }
-        }
-        guard flush(&pending, lookup) else { return nil }
-        let whole = unsafe ix_advance(
+        return unsafe ix_front_step(
+            &lookup.front,
             list.raw,
             UInt32(count),
-            lookup.depths,
             oldestAges,
             UInt32(truncatingIfNeeded: depth),
             UInt32(matched)
-        )
-        pending =
-            count > 1 ? Pending(chunk: chunk, version: version, list: list, count: count, from: depth &+ matched) : nil
-        return whole > 0
-    }
-
-    /// The first chunk: only who holds its first block can hold a prefix.
-    private func start(_ list: SharedPointer, _ count: Int, _ matched: Int, _ lookup: TrieLookup) -> Bool {
-        var whole = false
-        for at in 0..<count {
-            let word = HolderWord(raw: list.word64(8 &* at))
-            let run = min((~word.mask).trailingZeroBitCount, matched)
-            guard run > 0, unsafe lookup.depths[Int(word.lane)] == 0, lookup.laneCount < TrieMemory.laneCount else {
-                continue
-            }
-            if let oldestAges = unsafe oldestAges,
-                unsafe Int16(truncatingIfNeeded: word.age &- oldestAges[Int(word.lane)]) < 0
-            {
-                continue
-            }
-            unsafe lookup.depths[Int(word.lane)] = UInt32(run)
-            unsafe lookup.lanes[lookup.laneCount] = word.lane
-            lookup.laneCount &+= 1
-            whole = whole || run == matched
-        }
-        return whole
-    }
-
-    /// Adds the blocks that wait. False where the list they belong to has changed.
-    @inline(__always)
-    private func flush(_ pending: inout Pending?, _ lookup: TrieLookup) -> Bool {
-        guard let waiting = pending, waiting.blocks > 0 else { return true }
-        unsafe ix_advance_all(
-            waiting.list.raw,
-            UInt32(waiting.count),
-            lookup.depths,
-            UInt32(waiting.from),
-            UInt32(waiting.blocks)
-        )
-        pending = nil
-        return SequenceLock.holds(waiting.chunk.version, since: waiting.version)
+        ) > 0
     }
 }

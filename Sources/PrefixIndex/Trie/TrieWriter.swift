@@ -209,6 +209,14 @@ internal import CIndexKernels
         count == 1 ? chunk.base + Chunk.Offset.holder : holders.list(chunk.holderWord)
     }
 
+    /// From a snapshot: a holder as it was. Lanes come in ascending order.
+    mutating func restoreHolder(_ chunk: Chunk, _ word: HolderWord) -> Bool {
+        guard hold(chunk, word.lane, word.mask, isLocked: false) != nil else { return false }
+        let count = chunk.holderCount
+        holderList(chunk, count).set64(8 &* (count &- 1), word.raw)
+        return true
+    }
+
     /// Takes positions from what a lane holds.
     mutating func drop(_ chunk: Chunk, _ lane: UInt16, _ bits: UInt32) {
         let holderCount = chunk.holderCount

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// Builds a trie from its part of a snapshot. Nothing in the bytes is believed: what does not fit together is refused, and
+/// the trie is thrown away by the caller.
+extension TrieWriter {
+    /// The trie must be new. `isOpen` says which lanes the snapshot's owner has opened.
+    mutating func readSnapshot(_ reader: inout ByteReader, isOpen: (UInt16) -> Bool) throws(SnapshotError) {
+        let chunks = try reader.count(upTo: TrieMemory.maxSlabs * 4_096)
+        let most = chunks * Chunk.maxCapacity
+        var shapes = ByteReader(try reader.section(upTo: chunks * 24 + 1))
+        var owners = ByteReader(try reader.section(upTo: 1 << 32))
+        var tags = ByteReader(try reader.section(upTo: chunks * 4))
+        var texts = ByteReader(try reader.section(upTo: most * 2))
+        var engines = ByteReader(try reader.section(upTo: most))
+        var keys = ByteReader(try reader.section(upTo: most * 3))
+        let ids = try readChunks(chunks, &shapes, &tags, &texts)
+        try link(ids)
+        for id in ids {
+            let chunk = memory.chunk(of: id)
+            try readHolders(chunk, &owners, isOpen)
+            try readKeys(chunk, &keys, &engines)
+        }
+        guard shapes.left == 0, owners.left == 0, tags.left == 0, texts.left == 0, engines.left == 0, keys.left == 0
+        else {
+            throw .contradictory("columns of different lengths")
+        }
+        try readDuplicates(&reader)
+    }
+
+    private mutating func readChunks(
+        _ count: Int,
+        _ shapes: inout ByteReader,
+        _ tags: inout ByteReader,
+        _ texts: inout ByteReader
+    ) throws(SnapshotError) -> [UInt32] {
+        var ids: [UInt32] = []
+        ids.reserveCapacity(count)
+        var last = 0
+        for _ in 0..<count {
+            let id = last + 4 * (try shapes.count(upTo: 1 << TrieMemory.slotBits))
+            guard id > last, id < memory.slabCount * TrieMemory.slotsPerSlab else { throw .tooLarge }
+            let sizeClass = UInt32(try shapes.fixed(UInt8.self))
+            let length = Int(try shapes.fixed(UInt8.self))
+            let position = Int(try shapes.fixed(UInt8.self))
+            let parent = Int64(id) - ZigZag.decode(try shapes.varint())
+            guard sizeClass < 4, length <= 4 << sizeClass, position < Chunk.maxCapacity, parent >= 0, parent < 1 << 27,
+                let chunk = slabs.restore(UInt32(id), sizeClass)
+            else { throw .contradictory("chunk \(id)") }
+            guard bytes <= budget else { throw .tooLarge }
+            chunk.base.set32(Chunk.Offset.parent, UInt32(parent))
+            chunk.base.set32(Chunk.Offset.tag, try tags.fixed(UInt32.self))
+            chunk.setChildPositions(0)
+            chunk.setChildCount(0)
+            chunk.base.set16(Chunk.Offset.holderCount, 0)
+            chunk.setShape(length: length, parentPosition: position, flags: Chunk.Flag.used)
+            for at in 0..<length {
+                chunk.fingerprints.set16(2 &* at, try texts.fixed(UInt16.self))
+            }
+            ids.append(UInt32(id))
+            last = id
+        }
+        slabs.finishRestoring()
+        return ids
+    }
+
+    /// Hangs each chunk below its parent, and makes sure that all lead to the root.
+    private mutating func link(_ ids: [UInt32]) throws(SnapshotError) {
+        for id in ids {
+            let chunk = memory.chunk(of: id)
+            if chunk.parent != 0 {
+                let parent = memory.chunk(of: chunk.parent)
+                guard parent.id == chunk.parent, parent.flags & Chunk.Flag.used != 0,
+                    chunk.parentPosition < parent.length
+                else { throw .contradictory("the parent of chunk \(id)") }
+                parent.setChildPositions(parent.childPositions | 1 &<< UInt32(chunk.parentPosition))
+                parent.setChildCount(parent.childCount &+ 1)
+            }
+            prepareStep()
+            guard children.insert(memory.childKey(tag: chunk.tag), slot: id) else { throw .tooLarge }
+        }
+        // Marks on what is known to lead to the root, so that each chunk is walked over once.
+        var isRooted = [Bool](repeating: false, count: slabs.slabCount * TrieMemory.slotsPerSlab / 4)
+        for id in ids {
+            var path: [UInt32] = []
+            var at = id
+            while at != 0, !isRooted[Int(at / 4)] {
+                guard path.count <= ids.count else { throw .contradictory("a chunk that is its own ancestor") }
+                path.append(at)
+                at = memory.chunk(of: at).parent
+            }
+            for passed in path { isRooted[Int(passed / 4)] = true }
+        }
+    }
+
+    private mutating func readHolders(
+        _ chunk: Chunk,
+        _ owners: inout ByteReader,
+        _ isOpen: (UInt16) -> Bool
+    ) throws(SnapshotError) {
+        let count = try owners.count(upTo: TrieMemory.laneCount)
+        let all = Chunk.bits(from: 0, count: chunk.length)
+        prepareStep()
+        var lane = 0
+        for at in 0..<count {
+            let packed = try owners.count(upTo: 2 * TrieMemory.laneCount)
+            lane += packed / 2
+            guard lane < TrieMemory.laneCount, at == 0 || packed > 1, isOpen(UInt16(lane)) else {
+                throw .contradictory("the holders of chunk \(chunk.id)")
+            }
+            let mask = packed % 2 == 0 ? all : UInt32(truncatingIfNeeded: try owners.count(upTo: Int(UInt32.max)))
+            let age = UInt16(truncatingIfNeeded: try owners.count(upTo: 65_535))
+            guard mask != 0, mask & ~all == 0 else { throw .contradictory("a mask of chunk \(chunk.id)") }
+            guard restoreHolder(chunk, HolderWord(mask: mask, lane: UInt16(lane), age: age)) else { throw .tooLarge }
+        }
+        guard count > 0 || chunk.childCount > 0 else { throw .contradictory("chunk \(chunk.id), which nobody holds") }
+        let held = heldMask(chunk)
+        liveBlocks &+= held.nonzeroBitCount
+        if held != all { chunk.insertFlags(Chunk.Flag.hasDead) }
+        guard bytes <= budget else { throw .tooLarge }
+    }
+
+    /// The engine's part of each held block.
+    private mutating func readKeys(
+        _ chunk: Chunk,
+        _ keys: inout ByteReader,
+        _ engines: inout ByteReader
+    ) throws(SnapshotError) {
+        var held = heldMask(chunk)
+        while held != 0 {
+            let position = held.trailingZeroBitCount
+            held &= held &- 1
+            let key = UInt32(try keys.fixed(UInt16.self)) | UInt32(try keys.fixed(UInt8.self)) &<< 16
+            chunk.engineFingerprints.set8(position, try engines.fixed(UInt8.self))
+            guard engine.insert(key, slot: chunk.slot(position)) else { throw .tooLarge }
+        }
+    }
+
+    private mutating func readDuplicates(_ reader: inout ByteReader) throws(SnapshotError) {
+        for _ in 0..<(try reader.count(upTo: reader.left)) {
+            let slot = UInt32(try reader.count(upTo: memory.slabCount * TrieMemory.slotsPerSlab - 1))
+            let lane = UInt16(try reader.count(upTo: TrieMemory.laneCount - 1))
+            let copies = UInt16(try reader.count(upTo: 65_535))
+            let chunk = memory.chunk(of: slot)
+            let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
+            guard copies > 0, chunk.flags & Chunk.Flag.used != 0, heldMask(chunk, lanes: lane, through: lane) & bit != 0
+            else { throw .contradictory("copies of a block that is not held") }
+            duplicates.set(slot, lane, copies)
+            chunk.insertFlags(Chunk.Flag.hasDuplicates)
+        }
+    }
+}
