@@ -14,6 +14,8 @@ struct DueEvent: Sendable {
         case transfer
         /// `a` = request, `b` = 0 for the pulled prefix, 1 for the prompt's KV.
         case kvArrival
+        /// `a` = request: the prefill pod keeps its KV no longer.
+        case keepTimeout
         case scrape
         /// `a` = picker.
         case wake

@@ -19,6 +19,8 @@ struct SimulatedRequest: Sendable {
     /// The prefill pod keeps its KV.
     var holdsPrefill = false
     var sentAt = 0.0
+    /// Engines that serve by priority take the lowest first.
+    var priority = 0.0
     var prefillStart = 0.0
     var firstToken = -1.0
     var finished = -1.0

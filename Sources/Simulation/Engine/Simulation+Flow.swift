@@ -22,7 +22,7 @@ extension Simulation {
             outputTokens: request.isPair ? 1 : offered.outputTokens,
             promptHashes: offered.promptHashes,
             outputHashes: request.isPair ? [] : offered.outputHashes,
-            priority: offered.arrival,
+            priority: request.priority,
             awaitsKV: pulled > 0,
             keepsKV: request.isPair
         )
@@ -150,10 +150,11 @@ extension Simulation {
             outputTokens: offered.outputTokens,
             promptHashes: offered.promptHashes,
             outputHashes: offered.outputHashes,
-            priority: offered.arrival,
+            priority: requests[index].priority,
             source: .remote,
             awaitsKV: true
         )
+        queue.push(at: now + options.keepTimeout, .keepTimeout, index)
         with(pod) { $0.submit(job, at: $1, into: &$2) }
     }
 

@@ -158,11 +158,12 @@ package final class Simulation {
         }
     }
 
-    /// KV moves between all pods of a run: one that names no connector gets the run's own.
+    /// Prefill and decode pods that name no connector get the run's own. Pods of both roles without one stay plain
+    /// engines, which no policy pairs: two of them that keep each other's KV can wait for each other's memory for ever.
     private static func connected(_ endpoints: [Endpoint]) -> [Endpoint] {
         endpoints.map { endpoint in
             var copy = endpoint
-            copy.kv.connector = endpoint.kv.connector ?? Connector.simulated.name
+            if endpoint.role != .both { copy.kv.connector = endpoint.kv.connector ?? Connector.simulated.name }
             return copy
         }
     }
@@ -246,6 +247,8 @@ package final class Simulation {
         case .submission: try submit(index)
         case .transfer: endTransfer(index, version: event.b)
         case .kvArrival: try kvArrived(index, isPrompt: event.b == 1)
+        case .keepTimeout:
+            if requests[index].holdsPrefill { try fail(index, .failed) }
         case .scrape:
             try tellLoads(scrape())
             queue.push(at: now + options.scrapeInterval, .scrape)
@@ -346,6 +349,7 @@ package final class Simulation {
                 Int32(try pod(id, for: index))
             } ?? -1
         requests[index].sentAt = now
+        requests[index].priority = decision.enginePriority.map(Double.init) ?? workload.requests[index].arrival
         hash.add(1, index, now)
         hash.add(UInt64(prefiller) << 32 | UInt64(decoder) ^ UInt64(bitPattern: Int64(requests[index].pullFrom)) << 16)
         let overhead = endpoints[prefiller].profile.ttftOverhead.rawValue

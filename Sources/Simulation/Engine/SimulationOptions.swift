@@ -91,6 +91,10 @@ package struct SimulationOptions: Sendable, Hashable {
     package var deadline = 120.0
     /// Share of requests whose first token can be seen.
     package var streamingShare = 1.0
+    /// Seconds that a prefill pod keeps a prompt's KV for its decode pod; then the request fails (vLLM's
+    /// `VLLM_NIXL_ABORT_REQUEST_TIMEOUT`).
+    package var keepTimeout = 480.0
+    /// Engines serve by the priority that the decision gives, else in order of arrival.
     package var enginePriority = false
     package var faults: [Fault] = []
     package var blockReports = BlockReports()
