@@ -20,7 +20,10 @@ struct LateBindingTests {
             queue: QueueSettings(
                 maximumRequests: requests,
                 maximumBytes: bytes,
-                maximumHold: Seconds(hold)
+                maximumHold: Seconds(hold),
+                // A pod opens shortly before its prompt ends, so that one prompt is there at a time.
+                backlogShare: 0.3,
+                maximumBacklog: Seconds(0.15)
             )
         )
     }
@@ -87,6 +90,29 @@ struct LateBindingTests {
         for case .dispatch(_, let decision) in third {
             #expect(decision.placement == .both(EndpointID(1)))
         }
+    }
+
+    @Test func aPodWhoseDecodesWouldMissTheirBoundTakesNoMore() {
+        // A step takes 10.9 ms + 0.04 ms per sequence + 27.5 ns per KV token: with a bound of 14 ms and nine tenths of it
+        // allowed, 100,000 tokens of KV are too many.
+        var story = Story(Self.onePod, options: Self.options())
+        let level = ServiceLevel(tpot: Seconds(0.014))
+        var sent = 0
+        for id in 1...40 as ClosedRange<UInt64> {
+            var request = Pods.request(id, prompt: 4000, output: 500)
+            request.serviceLevel = level
+            let actions = story.send(.arrived(request), after: 0.3)
+            for other in Self.dispatched(actions) {
+                sent += 1
+                _ = story.send(.firstToken(RequestID(other)), after: 0.25)
+            }
+        }
+        #expect(sent >= 5 && sent <= 20)
+        #expect(story.router.queue.count == 40 - sent)
+        // Those that end make room for one that waits.
+        for id in 1...UInt64(sent) { story.end(id) }
+        _ = story.send(.tick, after: 0.05)
+        #expect(story.router.queue.count < 40 - sent)
     }
 
     @Test func leavingTakesARequestOutOfTheQueue() {
