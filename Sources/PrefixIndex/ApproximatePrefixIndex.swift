@@ -163,11 +163,12 @@ package struct PrefixIndexStatistics: Sendable, Hashable {
 }
 
 /// The owner's names of holders, by lane: read beside the writer.
-struct HolderNames: Sendable {
+final class HolderNames: Sendable {
+    private let owner = MemoryOwner()
     private let region: SharedRegion
 
     init() throws(IndexMemoryError) {
-        region = try SharedRegion(capacity: 4 * TrieMemory.laneCount / Int(TrieMemory.lanesPerHolder))
+        region = try owner.reserve(4 * TrieMemory.laneCount / Int(TrieMemory.lanesPerHolder))
     }
 
     func set(_ holder: UInt32, forLane lane: UInt16) {

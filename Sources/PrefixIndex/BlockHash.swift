@@ -20,6 +20,13 @@ enum BlockHash {
         unsafe xxh3_64(start, count &* 4)
     }
 
+    /// XXH3-64 of each of several blocks of `size` token ids.
+    @inline(__always)
+    static func tokens(_ start: UnsafePointer<UInt32>, size: Int, blocks: Int, to hashes: UnsafeMutablePointer<UInt64>)
+    {
+        unsafe xxh3_64_blocks(start, size &* 4, blocks, hashes)
+    }
+
     /// Joins `next` to `hash`, order-sensitive: a block of several units is hashed as the fold of its units, and a first
     /// block as the fold of its seed and its content. Murmur3's finalizer over a rotated sum.
     @inline(__always)

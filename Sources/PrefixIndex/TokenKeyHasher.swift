@@ -80,13 +80,18 @@ package struct TokenKeyHasher: Sendable {
     /// Hashes whole blocks in a row: the long prompts' way.
     private mutating func closeAll(_ start: UnsafePointer<UInt32>, _ blocks: Int) {
         guard blocks > 0 else { return }
-        unsafe close(start)
         let size = tokensPerBlock
-        // Larger steps than the prompt's parts would be, so that many small parts do not each copy the array.
-        if blocks > hashes.capacity - hashes.count {
-            hashes.reserveCapacity(max(2 * hashes.count, hashes.count + blocks))
+        var more = unsafe [UInt64](unsafeUninitializedCapacity: blocks) { target, count in
+            guard let target = target.baseAddress else { return }
+            unsafe BlockHash.tokens(start, size: size, blocks: blocks, to: target)
+            count = blocks
         }
-        for index in 1..<max(blocks, 1) { unsafe hashes.append(BlockHash.tokens(start + index &* size, count: size)) }
+        if hashes.isEmpty {
+            more[0] = BlockHash.seeded(more[0], by: seed)
+            hashes = more
+        } else {
+            hashes += more
+        }
     }
 
     private mutating func close(_ block: UnsafePointer<UInt32>) {

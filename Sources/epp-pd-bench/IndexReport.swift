@@ -18,6 +18,9 @@ struct IndexReport: Encodable {
     var lookup_p99_ns: UInt64 = 0
     var lookup_random_p50_ns: UInt64 = 0
     var lookup_random_p99_ns: UInt64 = 0
+    /// From a request's keys to publishers, tiers and tokens: what the picker waits for.
+    var answer_p50_ns: UInt64 = 0
+    var answer_p99_ns: UInt64 = 0
     /// 6,250 blocks held by 256 workers to 256 different depths; and the hashing of its 100,000 tokens.
     var lookup_deep_p50_ns: UInt64 = 0
     var hash_100k_tokens_ns: UInt64 = 0

@@ -114,6 +114,36 @@ IX_INLINE uint32_t ix_line_matches(const void *line, uint16_t pattern) {
 
 // Holder words are mask << 32 | lane << 16 | age.
 
+// One partition of a line table on its way into other lines: entries as key << 32 | slot. Layouts as in LineTableMemory.
+uint32_t ix_table_collect(char *const *pages, uint32_t lines, uint32_t high, uint64_t *entries);
+void ix_table_place(char *const *pages, uint32_t lines, uint32_t home_bits, const uint64_t *entries, uint32_t count);
+
+// Decodes MessagePack integers of 1, 3 or 5 bytes that are none of the rarer kinds, as long as nine bytes are left; gives
+// how many. `*at` ends behind the last.
+IX_INLINE uint32_t ix_decode_tokens(const uint8_t **at, const uint8_t *end, uint32_t *tokens, uint32_t count) {
+    const uint8_t *p = *at;
+    uint32_t done = 0;
+    while (done < count && end - p >= 9) {
+        uint8_t kind = *p;
+        uint32_t value;
+        memcpy(&value, p + 1, 4);
+        value = __builtin_bswap32(value);
+        if ((uint8_t)(kind - 0xCD) <= 1) {
+            // 16 or 32 bits, which tokens mix at random: no branch to mispredict.
+            uint32_t wide = kind - 0xCD;
+            tokens[done++] = value >> (16 - 16 * wide);
+            p += 3 + 2 * wide;
+        } else if (kind < 0x80) {
+            tokens[done++] = kind;
+            p += 1;
+        } else {
+            break;
+        }
+    }
+    *at = p;
+    return done;
+}
+
 // The lanes that hold all of a chain so far, as a lookup walks down it: sorted by lane. `want` is 0xFFFFFFFF << 16 | lane, or
 // all ones where the lane has dropped out; `place` says where its depth is kept.
 typedef struct {
@@ -124,88 +154,18 @@ typedef struct {
     uint32_t dropped;
 } ix_front;
 
-IX_INLINE int ix_is_old(uint64_t word, const uint16_t *oldest) {
-    if (oldest == NULL) return 0;
-    uint16_t limit = __atomic_load_n(oldest + (uint16_t)(word >> 16), __ATOMIC_RELAXED);
-    return (int16_t)((uint16_t)word - limit) < 0;
-}
-
-IX_INLINE uint32_t ix_leading_run(uint64_t word, uint32_t matched) {
-    uint32_t open = ~(uint32_t)(word >> 32);
-    uint32_t run = open == 0 ? 32 : (uint32_t)__builtin_ctz(open);
-    return run < matched ? run : matched;
-}
-
 // The first chunk of a chain: fills `lanes` and depths with those who hold its first block, and the front with those who
 // hold all `matched`. Words older than `oldest[lane]` (ages wrap round) count for nothing; NULL: ages do not matter. Gives
 // the number of lanes.
-IX_INLINE uint32_t ix_front_start(ix_front *front, uint16_t *lanes, const void *list, uint32_t count,
-                                  const uint16_t *oldest, uint32_t matched) {
-    uint32_t found = 0, whole = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t word = ix_word((const char *)list + (size_t)i * 8);
-        uint32_t run = ix_is_old(word, oldest) ? 0 : ix_leading_run(word, matched);
-        lanes[found] = (uint16_t)(word >> 16);
-        front->depths[found] = run;
-        front->want[whole] = 0xFFFFFFFF0000ull | (uint16_t)(word >> 16);
-        front->place[whole] = (uint16_t)found;
-        found += run > 0;
-        whole += run > 0 && run == matched;
-    }
-    front->count = whole;
-    front->dropped = 0;
-    return found;
-}
+uint32_t ix_front_start(ix_front *front, uint16_t *lanes, const void *list, uint32_t count, const uint16_t *oldest,
+                        uint32_t matched);
 
 // The next chunk: lanes of the front that do not hold all `matched` blocks behind `depth` drop out with what they hold.
 // Gives the number that go on.
-IX_INLINE uint32_t ix_front_step(ix_front *front, const void *list, uint32_t count, const uint16_t *oldest,
-                                 uint32_t depth, uint32_t matched) {
-    const uint64_t need = (matched >= 32 ? 0xFFFFFFFFull : (1ull << matched) - 1) << 16;
-    const uint64_t keep = need | 0xFFFF;
-    uint32_t i = 0, j = 0;
-    while (i < front->count) {
-        uint64_t want = front->want[i];
-        uint64_t word = j < count ? ix_word((const char *)list + (size_t)j * 8) : ~0ull;
-        if (((word >> 16) & keep) == (want & keep) && j < count && !ix_is_old(word, oldest)) {
-            i++;
-            j++;
-            continue;
-        }
-        uint16_t lane = (uint16_t)want;
-        if (want == ~0ull) {
-            i++;
-        } else if (j < count && (uint16_t)(word >> 16) < lane) {
-            j++;
-        } else {
-            uint32_t run = 0;
-            if (j < count && (uint16_t)(word >> 16) == lane) {
-                run = ix_is_old(word, oldest) ? 0 : ix_leading_run(word, matched);
-                j++;
-            }
-            front->depths[front->place[i]] = depth + run;
-            front->want[i] = ~0ull;
-            front->dropped++;
-            i++;
-        }
-    }
-    if (front->dropped > 8 + front->count / 8) {
-        uint32_t kept = 0;
-        for (i = 0; i < front->count; i++) {
-            front->want[kept] = front->want[i];
-            front->place[kept] = front->place[i];
-            kept += front->want[i] != ~0ull;
-        }
-        front->count = kept;
-        front->dropped = 0;
-    }
-    return front->count - front->dropped;
-}
+uint32_t ix_front_step(ix_front *front, const void *list, uint32_t count, const uint16_t *oldest, uint32_t depth,
+                       uint32_t matched);
 
 // The end of the chain: those still in front hold all of it.
-IX_INLINE void ix_front_finish(ix_front *front, uint32_t depth) {
-    for (uint32_t i = 0; i < front->count; i++)
-        if (front->want[i] != ~0ull) front->depths[front->place[i]] = depth;
-}
+void ix_front_finish(ix_front *front, uint32_t depth);
 
 #endif

@@ -29,7 +29,7 @@ package struct TierMatch: Sendable, Hashable {
 package final class EventPrefixIndex: Sendable {
     private let writer: Mutex<EventWriter>
     /// What lookups need; changes only when a domain, a block size or an adapter is new.
-    private let view = Mutex(EventView())
+    private let view: Mutex<EventView>
     private let lookups = Mutex<[TrieLookup]>([])
     package let unit: Int
 
@@ -38,7 +38,7 @@ package final class EventPrefixIndex: Sendable {
         self.unit = max(unit, 1)
         let first = try HashDomain(budget: max(budget, ChunkTrie.minBudget))
         writer = Mutex(EventWriter(first: first, budget: max(budget, ChunkTrie.minBudget), unit: max(unit, 1)))
-        view.withLock { $0.domains = [first] }
+        view = Mutex(EventView(domains: [first], adapters: []))
     }
 
     /// From what `snapshot` gave. `now` as in `doubt`. Throws where the bytes are damaged, of a later version, or too much.
@@ -47,7 +47,7 @@ package final class EventPrefixIndex: Sendable {
         let (domains, adapters) = (restored.domains, restored.adapters)
         unit = restored.unit
         writer = Mutex(restored)
-        view.withLock { $0 = EventView(domains: domains, adapters: adapters) }
+        view = Mutex(EventView(domains: domains, adapters: adapters))
     }
 
     /// All that is held, in a compact format. Events wait meanwhile, lookups do not.
@@ -94,12 +94,11 @@ package final class EventPrefixIndex: Sendable {
     package func matches(of keys: PrefixKeys, into result: inout [TierMatch]) {
         result.removeAll(keepingCapacity: true)
         guard keys.kind == .tokens, Int(keys.tokensPerBlock) == unit, !keys.hashes.isEmpty else { return }
-        let (domains, isAdapter) = view.withLock { view in
-            (view.domains, keys.model.map { view.adapters.contains($0) } ?? false)
-        }
+        let view = view.withLock { $0 }
+        let isAdapter = !view.adapters.isEmpty && (keys.model.map { view.adapters.contains($0) } ?? false)
         guard let lookup = lookups.withLock({ $0.popLast() }) ?? (try? TrieLookup()) else { return }
         let seed = isAdapter ? BlockHash.seed(model: keys.model, cacheSalt: nil) : 0
-        for domain in domains {
+        for domain in view.domains {
             for factor in domain.factors {
                 let hashes = factor == 1 ? keys.hashes : Self.folded(keys.hashes, by: factor)
                 domain.trie.find(hashes, seed: seed, lookup, into: &lookup.matches)
@@ -174,17 +173,20 @@ package final class EventPrefixIndex: Sendable {
     private func publish(_ writer: inout EventWriter) {
         guard writer.viewHasChanged else { return }
         writer.viewHasChanged = false
-        let (domains, adapters) = (writer.domains, writer.adapters)
-        view.withLock { view in
-            view.domains = domains
-            view.adapters = adapters
-        }
+        let next = EventView(domains: writer.domains, adapters: writer.adapters)
+        view.withLock { $0 = next }
     }
 }
 
-private struct EventView: Sendable {
-    var domains: [HashDomain] = []
-    var adapters: Set<String> = []
+/// What lookups see of the index, replaced as a whole.
+private final class EventView: Sendable {
+    let domains: [HashDomain]
+    let adapters: Set<String>
+
+    init(domains: [HashDomain], adapters: Set<String>) {
+        self.domains = domains
+        self.adapters = adapters
+    }
 }
 
 /// Sizes of an exact index, and what became of its events since the start.

@@ -14,6 +14,7 @@
     private var total = EventOutcome()
     private let event = KVEvent()
     private var idents: [UInt32] = []
+    /// At least as long as the event has units; those behind its blocks mean nothing.
     private var locals: [UInt64] = []
     /// Removals whose memory is on its way.
     private var removals: [(lane: UInt16, domain: Int, ident: UInt32)] = []
@@ -261,7 +262,7 @@
                     lane,
                     after: event.parent.map { ChunkTrie.ident($0) },
                     engine: unsafe idents,
-                    locals: unsafe locals,
+                    locals: UnsafeBufferPointer(rebasing: locals[..<idents.count]),
                     seed: seed,
                     counted: true
                 )
@@ -279,17 +280,19 @@
         let hashes = unsafe event.hashes
         idents.removeAll(keepingCapacity: true)
         for index in 0..<count { unsafe idents.append(ChunkTrie.ident(hashes[index])) }
-        locals.removeAll(keepingCapacity: true)
         guard let tokens = unsafe event.tokens.baseAddress else { return }
-        for index in 0..<count {
-            var at = unsafe tokens + index &* factor &* unit
-            var hash = unsafe BlockHash.tokens(at, count: unit)
-            if index == 0 { hash = BlockHash.seeded(hash, by: first) }
-            for _ in 1..<factor {
-                unsafe at += unit
-                hash = unsafe BlockHash.joined(hash, BlockHash.tokens(at, count: unit))
+        let units = count &* factor
+        if locals.count < units { locals = [UInt64](repeating: 0, count: 2 &* units) }
+        unsafe locals.withUnsafeMutableBufferPointer { locals in
+            guard let target = locals.baseAddress else { return }
+            unsafe BlockHash.tokens(tokens, size: unit, blocks: units, to: target)
+            unsafe target[0] = unsafe BlockHash.seeded(target[0], by: first)
+            guard factor > 1 else { return }
+            for index in 0..<count {
+                var hash = unsafe target[index &* factor]
+                for part in 1..<factor { hash = unsafe BlockHash.joined(hash, target[index &* factor &+ part]) }
+                unsafe target[index] = hash
             }
-            locals.append(hash)
         }
         for (block, seed) in event.extraKeys where block < count && !(block == 0 && event.parent == nil) {
             locals[block] = BlockHash.seeded(locals[block], by: seed)

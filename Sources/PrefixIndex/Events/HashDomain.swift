@@ -19,7 +19,7 @@ struct HashDomain: Sendable {
 }
 
 /// Who stands behind a lane: read beside the writer.
-struct LaneNames: Sendable {
+final class LaneNames: Sendable {
     struct Name {
         var holder: UInt32
         var rank: Int
@@ -31,10 +31,11 @@ struct LaneNames: Sendable {
     }
 
     /// u64 holder << 32 | rank << 16 | units per block, then u64 groups | doubt << 8, per holder's lanes.
+    private let owner = MemoryOwner()
     private let region: SharedRegion
 
     init() throws(IndexMemoryError) {
-        region = try SharedRegion(capacity: 16 * TrieMemory.laneCount / Int(TrieMemory.lanesPerHolder))
+        region = try owner.reserve(16 * TrieMemory.laneCount / Int(TrieMemory.lanesPerHolder))
     }
 
     func set(_ name: Name, forLane lane: UInt16) {

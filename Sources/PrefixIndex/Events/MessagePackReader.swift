@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import CIndexKernels
+
 /// Why bytes are not the MessagePack that was expected.
 package enum MessagePackError: Error, Hashable {
     case truncated
@@ -175,50 +177,26 @@ package enum MessagePackError: Error, Hashable {
         }
     }
 
-    /// `count` integers of 32 bits, written to `target`. The hot loop of ingestion: token ids are mostly of five bytes.
+    /// `count` integers of 32 bits, written to `target`. The hot loop of ingestion: token ids mostly have five bytes.
     @inline(__always)
     mutating func tokens(_ count: Int, to target: UnsafeMutablePointer<UInt32>) throws(MessagePackError) {
-        var at = unsafe at
-        for index in 0..<count {
-            // A whole 9-byte integer fits, so that its parts need no checks; the last few go the long way.
-            guard unsafe end - at >= 9 else {
-                unsafe self.at = unsafe at
-                unsafe try lastTokens(from: index, count, to: target)
-                return
-            }
-            let byte = unsafe at.load(as: UInt8.self)
-            switch byte {
-            case 0xCE:
-                unsafe target[index] = unsafe UInt32(bigEndian: at.loadUnaligned(fromByteOffset: 1, as: UInt32.self))
-                unsafe at += 5
-            case 0xCD:
-                unsafe target[index] = unsafe UInt32(
-                    UInt16(bigEndian: at.loadUnaligned(fromByteOffset: 1, as: UInt16.self))
-                )
-                unsafe at += 3
-            case 0x00...0x7F:
-                unsafe target[index] = UInt32(byte)
-                unsafe at += 1
-            default:
-                unsafe self.at = unsafe at
-                let bits = try integerBits()
-                guard bits <= UInt64(UInt32.max) else { throw .outOfRange }
-                unsafe target[index] = UInt32(bits)
-                unsafe at = unsafe self.at
-            }
-        }
-        unsafe self.at = unsafe at
-    }
-
-    private mutating func lastTokens(
-        from first: Int,
-        _ count: Int,
-        to target: UnsafeMutablePointer<UInt32>
-    ) throws(MessagePackError) {
-        for index in first..<count {
+        var done = 0
+        while done < count {
+            var place: UnsafePointer<UInt8>? = unsafe at.assumingMemoryBound(to: UInt8.self)
+            let step = unsafe ix_decode_tokens(
+                &place,
+                end.assumingMemoryBound(to: UInt8.self),
+                target + done,
+                UInt32(truncatingIfNeeded: count &- done)
+            )
+            if let place = unsafe place { unsafe at = unsafe UnsafeRawPointer(place) }
+            done &+= Int(step)
+            guard done < count else { break }
+            // One of another kind, or among the last nine bytes.
             let bits = try integerBits()
             guard bits <= UInt64(UInt32.max) else { throw .outOfRange }
-            unsafe target[index] = UInt32(bits)
+            unsafe target[done] = UInt32(bits)
+            done &+= 1
         }
     }
 

@@ -8,6 +8,7 @@
 package final class ChunkTrie: @unchecked Sendable {
     // Sendable: `memory` is constant and leads to atomic words. `writer` is touched only by methods that change the trie or
     // look at its statistics; their caller makes sure that one thread at a time is in them (a Mutex, or one thread).
+    private let owner: MemoryOwner
     private let memory: TrieMemory
     private var writer: TrieWriter
 
@@ -18,8 +19,9 @@ package final class ChunkTrie: @unchecked Sendable {
     /// `minBudget`. Throws where the system refuses address space.
     package init(isKeyed: Bool, budget: Int) throws(IndexMemoryError) {
         let budget = max(budget, Self.minBudget)
-        memory = try TrieMemory(isKeyed: isKeyed, budget: budget)
-        writer = try TrieWriter(memory: memory, budget: budget)
+        owner = MemoryOwner()
+        memory = try TrieMemory(isKeyed: isKeyed, budget: budget, owner: owner)
+        writer = try TrieWriter(memory: memory, budget: budget, owner: owner)
     }
 
     // MARK: - For readers
@@ -41,7 +43,8 @@ package final class ChunkTrie: @unchecked Sendable {
             result.removeAll(keepingCapacity: true)
             return
         }
-        TrieReader(memory: memory).find(hashes, lookup, into: &result)
+        // The reader holds addresses only; the owner of what they lead to must outlive it.
+        withExtendedLifetime(owner) { TrieReader(memory: memory).find(hashes, lookup, into: &result) }
     }
 
     // MARK: - For the writer

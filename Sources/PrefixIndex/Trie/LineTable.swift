@@ -10,6 +10,8 @@ internal import CIndexKernels
     private typealias Offset = LineTableMemory.Offset
 
     let memory: LineTableMemory
+    /// Readers look into it: changes are bracketed by the partitions' locks.
+    private let isShared: Bool
     private(set) var count = 0
     /// False: only pages that came back may be used.
     var mayGrow = true
@@ -21,13 +23,17 @@ internal import CIndexKernels
     private var freePageCount = 0
     /// A partition's entries on their way: key << 32 | slot.
     private let scratch: UnsafeMutablePointer<UInt64>
+    private let pageStarts: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
     private static let scratchCapacity =
         LineTableMemory.maxPagesPerPartition * LineTableMemory.linesPerPage * LineTableMemory.entriesPerLine
 
-    init(memory: LineTableMemory) {
+    init(memory: LineTableMemory, isShared: Bool) {
         self.memory = memory
+        self.isShared = isShared
         depth = memory.minDepth
         unsafe scratch = .allocate(capacity: Self.scratchCapacity)
+        unsafe pageStarts = .allocate(capacity: LineTableMemory.maxPagesPerPartition)
+        unsafe pageStarts.initialize(repeating: nil, count: LineTableMemory.maxPagesPerPartition)
         partitionCount = 1 << memory.minDepth
         let directory = memory.directory.start
         for number in 0..<partitionCount {
@@ -39,7 +45,10 @@ internal import CIndexKernels
         directory.release32(0, UInt32(memory.minDepth))
     }
 
-    deinit { unsafe scratch.deallocate() }
+    deinit {
+        unsafe scratch.deallocate()
+        unsafe pageStarts.deallocate()
+    }
 
     /// Bytes made resident so far.
     var bytes: Int { partitionCount &* Memory.partitionBytes &+ pagesTouched &* Memory.pageBytes &+ (8 << depth) }
@@ -67,7 +76,7 @@ internal import CIndexKernels
             guard makeRoom(for: key) else { return false }
             partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         }
-        SequenceLock.enter(partition)
+        enter(partition)
         place(
             key,
             slot: slot,
@@ -76,7 +85,7 @@ internal import CIndexKernels
             Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
         )
         partition.set16(Offset.entries, partition.word16(Offset.entries) &+ 1)
-        SequenceLock.leave(partition)
+        leave(partition)
         count &+= 1
         return true
     }
@@ -86,10 +95,10 @@ internal import CIndexKernels
         let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         let pages = Int(partition.word8(Offset.pages))
         guard pages > 0 else { return false }
-        SequenceLock.enter(partition)
+        enter(partition)
         let found = take(key, slot: slot, from: partition, lines: pages &* Memory.linesPerPage)
         if found { partition.set16(Offset.entries, partition.word16(Offset.entries) &- 1) }
-        SequenceLock.leave(partition)
+        leave(partition)
         guard found else { return false }
         count &-= 1
         if Int(partition.word16(Offset.entries)) < Self.shrinkLimit(pages: pages) { shrink(partition) }
@@ -107,10 +116,10 @@ internal import CIndexKernels
             kept &+= 1
         }
         if kept != total {
-            SequenceLock.enter(partition)
+            enter(partition)
             count &-= total &- kept
             rebuild(partition, 0..<kept, pages: Self.pages(for: kept))
-            SequenceLock.leave(partition)
+            leave(partition)
         }
         let next =
             partition.word32(Offset.prefix) &+ (1 &<< UInt32(memory.keyBits &- Int(partition.word8(Offset.depth))))
@@ -125,11 +134,25 @@ internal import CIndexKernels
         }
     }
 
+    @inline(__always)
+    private func enter(_ partition: SharedPointer) {
+        if isShared { SequenceLock.enter(partition) }
+    }
+
+    @inline(__always)
+    private func leave(_ partition: SharedPointer) {
+        if isShared { SequenceLock.leave(partition) }
+    }
+
     // MARK: - Sizes
 
     /// Filled to 93 %: beyond that, probing becomes long.
     @inline(__always)
     private static func limit(pages: Int) -> Int { (pages &* 2_857) &>> 6 }
+
+    /// Pages added at a time. Each growth moves all entries of the partition: with one page at a time an entry is moved 13
+    /// times, with two 7 times, for 3 % more room.
+    private static func growth(_ pages: Int) -> Int { pages < 6 ? 1 : 2 }
 
     /// Shrinks below 55 %, so that a page that comes back is not needed again at once.
     private static func shrinkLimit(pages: Int) -> Int { pages > 1 ? pages &* 26 : 0 }
@@ -214,25 +237,18 @@ internal import CIndexKernels
     }
 
     private func collect(_ partition: SharedPointer) -> Int {
-        var total = 0
-        let scratch = unsafe scratch
-        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
-        // A partition is rarely in the near caches: all its lines are fetched at once, not one after the other.
-        for index in 0..<lines { unsafe ix_prefetch(memory.line(index, of: partition).raw) }
-        let high = UInt64(partition.word32(Offset.prefix) & ~0x1FFF) &<< 32
-        for index in 0..<lines {
-            let line = memory.line(index, of: partition)
-            let used = Int(line.word8(Offset.count))
-            for at in 0..<used {
-                let first = line.word16(at &* 2)
-                let slot =
-                    UInt64(first & 7) &<< 24 | UInt64(line.word8(Offset.middle &+ at)) &<< 16
-                    | UInt64(line.word16(Offset.low &+ at &* 2))
-                unsafe scratch[total &+ at] = high | UInt64(first &>> 3) &<< 32 | slot
-            }
-            total &+= used
+        let count = Int(partition.word8(Offset.pages))
+        findPages(of: partition, count)
+        let high = partition.word32(Offset.prefix) & ~0x1FFF
+        return unsafe Int(ix_table_collect(pageStarts, UInt32(count &* Memory.linesPerPage), high, scratch))
+    }
+
+    /// Fills `pageStarts`.
+    private func findPages(of partition: SharedPointer, _ count: Int) {
+        for at in 0..<count {
+            let page = memory.pages.start + memory.page(at, of: partition) &* Memory.pageBytes
+            unsafe pageStarts[at] = unsafe page.raw.assumingMemoryBound(to: CChar.self)
         }
-        return total
     }
 
     /// Gives the partition `pages` pages (those it has, new ones, or fewer) and places these entries of the scratch anew.
@@ -248,22 +264,15 @@ internal import CIndexKernels
             have &+= 1
         }
         partition.set8(Offset.pages, UInt8(pages))
-        let lines = pages &* Memory.linesPerPage
-        for index in 0..<lines {
-            // Count and passed.
-            memory.line(index, of: partition).set16(Offset.count, 0)
-        }
-        let depth = Int(partition.word8(Offset.depth))
-        for at in entries {
-            let entry = unsafe scratch[at]
-            place(
-                UInt32(truncatingIfNeeded: entry &>> 32),
-                slot: UInt32(truncatingIfNeeded: entry),
-                in: partition,
-                depth,
-                lines
-            )
-        }
+        findPages(of: partition, pages)
+        let bits = memory.keyBits &- Int(partition.word8(Offset.depth))
+        unsafe ix_table_place(
+            pageStarts,
+            UInt32(pages &* Memory.linesPerPage),
+            UInt32(bits),
+            scratch + entries.lowerBound,
+            UInt32(entries.count)
+        )
         partition.set16(Offset.entries, UInt16(entries.count))
     }
 
@@ -274,10 +283,10 @@ internal import CIndexKernels
 
     private mutating func shrink(_ partition: SharedPointer) {
         let total = collect(partition)
-        SequenceLock.enter(partition)
+        enter(partition)
         // Three quarters full: far from both limits.
         rebuild(partition, 0..<total, pages: Self.pages(for: total &+ total / 4))
-        SequenceLock.leave(partition)
+        leave(partition)
     }
 
     // MARK: - Growth
@@ -290,9 +299,9 @@ internal import CIndexKernels
             guard pagesLeft > Memory.maxPagesPerPartition else { return false }
             if pages < Memory.maxPagesPerPartition {
                 let total = collect(partition)
-                SequenceLock.enter(partition)
-                rebuild(partition, 0..<total, pages: pages &+ 1)
-                SequenceLock.leave(partition)
+                enter(partition)
+                rebuild(partition, 0..<total, pages: min(pages &+ Self.growth(pages), Memory.maxPagesPerPartition))
+                leave(partition)
                 return true
             }
             guard split(partition) else { return false }
@@ -322,8 +331,8 @@ internal import CIndexKernels
         partitionCount &+= 1
         let sibling = memory.partition(number)
         let prefix = partition.word32(Offset.prefix) | UInt32(1) << UInt32(memory.keyBits - 1 - old)
-        SequenceLock.enter(partition)
-        SequenceLock.enter(sibling)
+        enter(partition)
+        enter(sibling)
         sibling.set8(Offset.depth, UInt8(old + 1))
         sibling.set32(Offset.prefix, prefix)
         sibling.set8(Offset.pages, 0)
@@ -332,8 +341,8 @@ internal import CIndexKernels
         rebuild(sibling, lower..<total, pages: Self.pages(for: total &- lower))
         let first = memory.directoryOffset(prefix, depth: depth)
         for entry in 0..<(1 << (depth - old - 1)) { memory.directory.start.set32(first &+ 4 &* entry, number) }
-        SequenceLock.leave(sibling)
-        SequenceLock.leave(partition)
+        leave(sibling)
+        leave(partition)
         return true
     }
 

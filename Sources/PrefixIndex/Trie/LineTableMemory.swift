@@ -44,13 +44,13 @@ struct LineTableMemory: Sendable {
 
     /// `minDepth`: partitions of an empty table, as a power of two; the more, the longer are the keys. `budget`: bytes that
     /// the table never exceeds.
-    init(minDepth: Int, budget: Int) throws(IndexMemoryError) {
+    init(minDepth: Int, budget: Int, owner: MemoryOwner) throws(IndexMemoryError) {
         self.minDepth = minDepth
         keyBits = minDepth + Self.storedBits
         maxDepth = keyBits - Self.homeBits
-        directory = try SharedRegion(capacity: 8 << maxDepth)
-        partitions = try SharedRegion(capacity: Self.partitionBytes << maxDepth)
-        pages = try SharedRegion(capacity: min(max(budget, 1 << 20), Self.pageBytes << 24))
+        directory = try owner.reserve(8 << maxDepth)
+        partitions = try owner.reserve(Self.partitionBytes << maxDepth)
+        pages = try owner.reserve(min(max(budget, 1 << 20), Self.pageBytes << 24))
     }
 
     @inline(__always)

@@ -4,21 +4,32 @@
 internal import CIndexKernels
 internal import Synchronization
 
-/// Reserved address space that readers may look into at any time: it is not unmapped before the last of them is gone.
-///
-/// Its contents are read and written as relaxed atomic words, so the class holds no state that a thread could see torn.
-final class SharedRegion: Sendable {
+/// A piece of reserved address space. Trivial to copy: its `MemoryOwner` keeps it alive.
+struct SharedRegion: Sendable {
     let start: SharedPointer
     let capacity: Int
+}
 
-    init(capacity: Int) throws(IndexMemoryError) {
-        let pages = (max(capacity, 1) + 4_095) & ~4_095
-        guard let start = unsafe ix_reserve(pages) else { throw .cannotReserve(bytes: pages) }
-        self.start = unsafe SharedPointer(raw: start)
-        self.capacity = pages
+/// Reserved address space that readers may look into at any time: it is not unmapped before the last of them is gone.
+///
+/// Its contents are read and written as relaxed atomic words, so no thread sees a torn one.
+final class MemoryOwner: Sendable {
+    private let regions = Mutex<[SharedRegion]>([])
+
+    /// Zero-filled space of at least `capacity` bytes, until the owner goes.
+    func reserve(_ capacity: Int) throws(IndexMemoryError) -> SharedRegion {
+        let bytes = (max(capacity, 1) + 4_095) & ~4_095
+        guard let start = unsafe ix_reserve(bytes) else { throw .cannotReserve(bytes: bytes) }
+        let region = unsafe SharedRegion(start: SharedPointer(raw: start), capacity: bytes)
+        regions.withLock { $0.append(region) }
+        return region
     }
 
-    deinit { unsafe ix_release(start.raw, capacity) }
+    deinit {
+        regions.withLock { regions in
+            for region in regions { unsafe ix_release(region.start.raw, region.capacity) }
+        }
+    }
 }
 
 /// Why an index cannot be made.

@@ -23,12 +23,12 @@ package struct LaneMatch: Sendable, Hashable {
     let lanes: UnsafeMutablePointer<UInt16>
     let depths: UnsafeMutablePointer<UInt32>
     var laneCount = 0
-    /// Those of them that hold all so far.
-    var front: ix_front
+    /// Those of them that hold all so far. Behind a pointer: a property's accesses would be checked one by one.
+    let front: UnsafeMutablePointer<ix_front>
     /// Of each block of the prompt, the bits that chunks keep.
     private(set) var bits: UnsafeMutablePointer<UInt16>
     private var capacity = 1_024
-    private let region: SharedRegion
+    private let owner = MemoryOwner()
     /// Reused for what is found.
     var matches: [LaneMatch] = []
     /// Lookups begun again because the writer changed what was read, and those given up for it.
@@ -39,17 +39,20 @@ package struct LaneMatch: Sendable, Hashable {
     private static let padding = 8
 
     package init() throws(IndexMemoryError) {
-        region = try SharedRegion(capacity: 16 * TrieMemory.laneCount)
-        let start = region.start
+        let start = try owner.reserve(16 * TrieMemory.laneCount).start
         let wanted = unsafe start.raw.assumingMemoryBound(to: UInt64.self)
         unsafe depths = unsafe (start + 8 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt32.self)
         unsafe lanes = unsafe (start + 12 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt16.self)
         let places = unsafe (start + 14 * TrieMemory.laneCount).raw.assumingMemoryBound(to: UInt16.self)
-        unsafe front = unsafe ix_front(want: wanted, place: places, depths: depths, count: 0, dropped: 0)
+        unsafe front = .allocate(capacity: 1)
+        unsafe front.initialize(to: ix_front(want: wanted, place: places, depths: depths, count: 0, dropped: 0))
         unsafe bits = .allocate(capacity: capacity + Self.padding)
     }
 
-    deinit { unsafe bits.deallocate() }
+    deinit {
+        unsafe bits.deallocate()
+        unsafe front.deallocate()
+    }
 
     func load(_ hashes: PromptHashes) {
         if hashes.count > capacity {

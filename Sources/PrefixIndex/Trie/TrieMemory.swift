@@ -30,16 +30,20 @@ struct TrieMemory: Sendable {
     let eras: SharedRegion
 
     /// `isKeyed`: with engine hashes. `budget`: bytes that the trie never exceeds; no part of it needs more address space.
-    init(isKeyed: Bool, budget: Int) throws(IndexMemoryError) {
+    init(isKeyed: Bool, budget: Int, owner: MemoryOwner) throws(IndexMemoryError) {
         self.isKeyed = isKeyed
         slabCount = min(Self.maxSlabs, budget / (Self.slotsPerSlab * 2) + 16)
-        slabs = try SharedRegion(capacity: slabCount * Self.slabStride)
-        sizeClasses = try SharedRegion(capacity: slabCount)
-        holders = try SharedRegion(capacity: budget)
-        children = try LineTableMemory(minDepth: Self.childTableDepth, budget: budget)
-        engine = try LineTableMemory(minDepth: isKeyed ? Self.engineTableDepth : 1, budget: isKeyed ? budget : 0)
-        lanes = try LaneTable()
-        eras = try SharedRegion(capacity: Self.eraHeader + slabCount * Self.slotsPerSlab / 32)
+        slabs = try owner.reserve(slabCount * Self.slabStride)
+        sizeClasses = try owner.reserve(slabCount)
+        holders = try owner.reserve(budget)
+        children = try LineTableMemory(minDepth: Self.childTableDepth, budget: budget, owner: owner)
+        engine = try LineTableMemory(
+            minDepth: isKeyed ? Self.engineTableDepth : 1,
+            budget: isKeyed ? budget : 0,
+            owner: owner
+        )
+        lanes = try LaneTable(owner: owner)
+        eras = try owner.reserve(Self.eraHeader + slabCount * Self.slotsPerSlab / 32)
     }
 
     private static let eraHeader = 64
@@ -123,8 +127,8 @@ struct LaneTable: Sendable {
     /// u8 states[65,536], then u16 ages[65,536], then u16 oldest[65,536].
     let region: SharedRegion
 
-    init() throws(IndexMemoryError) {
-        region = try SharedRegion(capacity: 5 * TrieMemory.laneCount)
+    init(owner: MemoryOwner) throws(IndexMemoryError) {
+        region = try owner.reserve(5 * TrieMemory.laneCount)
     }
 
     @inline(__always)

@@ -51,7 +51,7 @@ internal import CIndexKernels
         lookup.load(hashes)
         for _ in 0..<Self.maxAttempts {
             lookup.laneCount = 0
-            unsafe lookup.front.count = 0
+            unsafe lookup.front.pointee.count = 0
             if walk(hashes, lookup) {
                 result.reserveCapacity(lookup.laneCount)
                 for at in 0..<lookup.laneCount {
@@ -111,7 +111,7 @@ internal import CIndexKernels
             guard goesOn, let next else { break }
             chunk = next
         }
-        unsafe ix_front_finish(&lookup.front, UInt32(truncatingIfNeeded: depth))
+        unsafe ix_front_finish(lookup.front, UInt32(truncatingIfNeeded: depth))
         return true
     }
 
@@ -170,7 +170,7 @@ internal import CIndexKernels
         if depth == 0 {
             lookup.laneCount = unsafe Int(
                 ix_front_start(
-                    &lookup.front,
+                    lookup.front,
                     lookup.lanes,
                     list.raw,
                     UInt32(count),
@@ -178,10 +178,10 @@ internal import CIndexKernels
                     UInt32(matched)
                 )
             )
-            return unsafe lookup.front.count > 0
+            return unsafe lookup.front.pointee.count > 0
         }
         return unsafe ix_front_step(
-            &lookup.front,
+            lookup.front,
             list.raw,
             UInt32(count),
             oldestAges,

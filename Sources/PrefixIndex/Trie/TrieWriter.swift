@@ -45,15 +45,15 @@ internal import CIndexKernels
     /// What one step can allocate at worst: a page for each block in both tables, and a small chunk for each block.
     static let stepReserve = maxStep * (2 * LineTableMemory.pageBytes + 64) + 65_536
 
-    init(memory: TrieMemory, budget: Int) throws(IndexMemoryError) {
+    init(memory: TrieMemory, budget: Int, owner: MemoryOwner) throws(IndexMemoryError) {
         self.memory = memory
         self.budget = budget
         reservedBudget = budget
         slabs = SlabAllocator(memory: memory)
         holders = HolderArena(region: memory.holders)
-        children = LineTable(memory: memory.children)
-        engine = LineTable(memory: memory.engine)
-        laneBlocksRegion = try SharedRegion(capacity: 4 * TrieMemory.laneCount)
+        children = LineTable(memory: memory.children, isShared: true)
+        engine = LineTable(memory: memory.engine, isShared: false)
+        laneBlocksRegion = try owner.reserve(4 * TrieMemory.laneCount)
         unsafe localBits = .allocate(capacity: Self.maxStep + 8)
         unsafe localBits.initialize(repeating: 0, count: Self.maxStep + 8)
         unsafe engineBits = .allocate(capacity: Self.maxStep)
