@@ -40,9 +40,11 @@ struct IndexRuns {
         report.ingest_us_per_block = used * 1e6 / Double(workload.named)
         if index.statistics.trie.heldBlocks != workload.pairs { report.wrong_answers += 1 }
         measureLookups(index, &report)
-        report.wrong_answers += check(index, removed: [:])
+        count(check(index, removed: [:]), &report)
         let removed = remove(index)
-        report.wrong_answers += check(index, removed: removed)
+        count(check(index, removed: removed), &report)
+        // 5,000 divergent lookups, each with probability 2^-16: 0.08 expected; five are no chance.
+        if report.divergence_overshoots > 4 { report.wrong_answers += report.divergence_overshoots }
         try snapshot(index, &report)
         removeWorker(index, &report)
     }
@@ -86,8 +88,9 @@ struct IndexRuns {
     }
 
     /// Answers of a sample of prompts, and of prompts that leave them in the middle, against what must be held.
-    private func check(_ index: EventPrefixIndex, removed: [Int: Set<Int>]) -> Int {
+    private func check(_ index: EventPrefixIndex, removed: [Int: Set<Int>]) -> (wrong: Int, overshoots: Int) {
         var wrong = 0
+        var overshoots = 0
         var random = WorkloadRandom(123)
         var result: [TierMatch] = []
         let busy = min(workload.workers, workload.prompts + workload.replicas - 1)
@@ -109,9 +112,25 @@ struct IndexRuns {
                 expected[UInt32(worker)] = depth > 0 ? depth * IndexWorkload.blockSize : nil
             }
             let found = Dictionary(uniqueKeysWithValues: result.map { ($0.holder, $0.tokens) })
-            if found != expected { wrong += 1 }
+            if found == expected { continue }
+            if cut < workload.blocks, isOneBlockMore(found, expected) {
+                overshoots += 1
+            } else {
+                wrong += 1
+            }
         }
-        return wrong
+        return (wrong, overshoots)
+    }
+
+    private func count(_ found: (wrong: Int, overshoots: Int), _ report: inout IndexReport) {
+        report.wrong_answers += found.wrong
+        report.divergence_overshoots += found.overshoots
+    }
+
+    /// A block behind a divergence whose 16 bits are those of the block that the others hold there.
+    private func isOneBlockMore(_ found: [UInt32: Int], _ expected: [UInt32: Int]) -> Bool {
+        found.count >= expected.count
+            && found.allSatisfy { (0...IndexWorkload.blockSize).contains($0.value - (expected[$0.key] ?? 0)) }
     }
 
     private func snapshot(_ index: EventPrefixIndex, _ report: inout IndexReport) throws {
@@ -145,13 +164,16 @@ struct IndexRuns {
     // MARK: - Ready events
 
     private struct Ready {
-        var idents: [UInt32]
+        var names: [UInt64]
         var locals: [UInt64]
     }
 
     private func ready() -> [Ready] {
         (0..<workload.prompts).map { prompt in
-            Ready(idents: workload.hashes(prompt).map { ChunkTrie.ident($0) }, locals: workload.keys(prompt).hashes)
+            Ready(
+                names: workload.hashes(prompt).map { BlockName(engineHash: $0).raw },
+                locals: workload.keys(prompt).hashes
+            )
         }
     }
 
@@ -159,11 +181,11 @@ struct IndexRuns {
 
     private func store(_ trie: ChunkTrie, _ lane: UInt16, _ ready: Ready, keysOnly: Bool = false) {
         unsafe ready.locals.withUnsafeBufferPointer { locals in
-            unsafe ready.idents.withUnsafeBufferPointer { idents in
+            unsafe ready.names.withUnsafeBufferPointer { names in
                 _ = unsafe trie.store(
                     lane,
                     after: nil,
-                    engine: keysOnly ? nil : idents,
+                    engine: keysOnly ? nil : names,
                     locals: locals,
                     counted: !keysOnly
                 )
@@ -257,14 +279,14 @@ struct IndexRuns {
             return hasher.finish().hashes
         }
         let locals = keys()
-        let idents = locals.map { ChunkTrie.ident($0) }
+        let names = locals.map { BlockName(engineHash: $0).raw }
         let trie = try ChunkTrie(isKeyed: true, budget: budget)
         var lanes: [UInt16] = []
         for worker in 0..<256 {
             guard let lane = trie.openHolder() else { break }
             lanes.append(lane)
             let count = (worker + 1) * locals.count / 256
-            store(trie, lane, Ready(idents: Array(idents[..<count]), locals: Array(locals[..<count])))
+            store(trie, lane, Ready(names: Array(names[..<count]), locals: Array(locals[..<count])))
         }
         let lookup = try TrieLookup()
         var result: [LaneMatch] = []

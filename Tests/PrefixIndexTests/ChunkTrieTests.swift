@@ -10,27 +10,29 @@ import Testing
 struct Chain {
     var locals: [UInt64] = []
     var engine: [UInt64] = []
+    /// What the trie calls the blocks.
+    var names: [UInt64] = []
 
     mutating func append(_ local: UInt64) {
         locals.append(local)
         engine.append(BlockHash.joined(engine.last ?? 7, local))
+        names.append(BlockName(engineHash: engine[engine.count - 1]).raw)
     }
 
     init(_ locals: [UInt64]) {
         for local in locals { append(local) }
     }
 
-    var idents: [UInt32] { engine.map { ChunkTrie.ident($0) } }
 }
 
 extension ChunkTrie {
     func store(_ lane: UInt16, _ chain: Chain, from: Int = 0, to end: Int? = nil, counted: Bool = true) -> StoreOutcome
     {
         let end = end ?? chain.locals.count
-        let parent = from == 0 ? nil : ChunkTrie.ident(chain.engine[from - 1])
-        return unsafe Array(chain.idents[from..<end]).withUnsafeBufferPointer { idents in
+        let parent = from == 0 ? nil : BlockName(raw: chain.names[from - 1])
+        return unsafe Array(chain.names[from..<end]).withUnsafeBufferPointer { names in
             unsafe Array(chain.locals[from..<end]).withUnsafeBufferPointer { locals in
-                unsafe store(lane, after: parent, engine: idents, locals: locals, counted: counted)
+                unsafe store(lane, after: parent, engine: names, locals: locals, counted: counted)
             }
         }
     }
@@ -57,9 +59,9 @@ struct ChunkTrieTests {
         #expect(trie.depths(chain, lookup) == [a: 100, b: 40])
         #expect(trie.statistics.blocks == 100)
         #expect(trie.statistics.heldBlocks == 140)
-        #expect(trie.remove(a, ChunkTrie.ident(chain.engine[50])))
-        #expect(!trie.remove(a, ChunkTrie.ident(chain.engine[50])))
-        #expect(!trie.remove(b, ChunkTrie.ident(chain.engine[50])))
+        #expect(trie.remove(a, BlockName(engineHash: chain.engine[50])))
+        #expect(!trie.remove(a, BlockName(engineHash: chain.engine[50])))
+        #expect(!trie.remove(b, BlockName(engineHash: chain.engine[50])))
         #expect(trie.depths(chain, lookup) == [a: 50, b: 40])
         trie.closeHolder(a)
         #expect(trie.depths(chain, lookup) == [b: 40])
@@ -127,7 +129,7 @@ struct ChunkTrieTests {
                 for _ in 0..<count {
                     let hash = chain.engine[Int.random(in: 0..<chain.engine.count, using: &random)]
                     let held = naive.copies[.init(lane: lane, engine: hash)] != nil
-                    #expect(trie.remove(lane, ChunkTrie.ident(hash)) == held)
+                    #expect(trie.remove(lane, BlockName(engineHash: hash)) == held)
                     naive.remove(lane, hash)
                 }
             case 97:

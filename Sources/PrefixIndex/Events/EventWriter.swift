@@ -13,11 +13,11 @@
     private(set) var sources: [EventSourceID: EventSource] = [:]
     private var total = EventOutcome()
     private let event = KVEvent()
-    private var idents: [UInt32] = []
+    private var names: [UInt64] = []
     /// At least as long as the event has units; those behind its blocks mean nothing.
     private var locals: [UInt64] = []
     /// Removals whose memory is on its way.
-    private var removals: [(lane: UInt16, domain: Int, ident: UInt32)] = []
+    private var removals: [(lane: UInt16, domain: Int, name: BlockName)] = []
 
     /// Each domain costs 0.3 MB and a lookup per request. Fleets of one engine version have one; engines whose hashes are
     /// seeded at random have one each, and beyond this many go without an exact index.
@@ -131,6 +131,7 @@
                 blocks: tries.reduce(0) { $0 + $1.blocks },
                 heldBlocks: tries.reduce(0) { $0 + $1.heldBlocks },
                 duplicates: tries.reduce(0) { $0 + $1.duplicates },
+                twins: tries.reduce(0) { $0 + $1.twins },
                 evictedBlocks: tries.reduce(0) { $0 + $1.evictedBlocks }
             ),
             domains: domains.count,
@@ -183,9 +184,9 @@
         let trie = domains[source.domain].trie
         for index in unsafe 0..<event.hashes.count {
             let hash = unsafe event.hashes[index]
-            let ident = ChunkTrie.ident(hash)
-            trie.prefetch(ident)
-            removals.append((lane, source.domain, ident))
+            let name = BlockName(engineHash: hash)
+            trie.prefetch(name)
+            removals.append((lane, source.domain, name))
             if removals.count >= Self.removalWindow { flushRemovals(&outcome) }
         }
     }
@@ -193,7 +194,7 @@
     private mutating func flushRemovals(_ outcome: inout EventOutcome) {
         guard !removals.isEmpty else { return }
         for removal in removals {
-            if domains[removal.domain].trie.remove(removal.lane, removal.ident) {
+            if domains[removal.domain].trie.remove(removal.lane, removal.name) {
                 outcome.removedBlocks += 1
             } else {
                 outcome.unknownRemovals += 1
@@ -211,7 +212,7 @@
         let lane = first + UInt16(event.tier.rawValue)
         for index in unsafe 0..<event.hashes.count {
             let hash = unsafe event.hashes[index]
-            let step = domains[source.domain].trie.hold(lane, ChunkTrie.ident(hash), counted: true)
+            let step = domains[source.domain].trie.hold(lane, BlockName(engineHash: hash), counted: true)
             outcome.storedBlocks += step.added
             outcome.repeatedBlocks += step.repeated
             outcome.refusedBlocks += step.refused
@@ -256,13 +257,13 @@
             trie.setBudget(budget - domains.reduce(0) { $0 + $1.trie.bytes } + trie.bytes)
         }
         let seed = event.parent == nil ? BlockHash.seed(model: event.adapter, cacheSalt: nil) : 0
-        return unsafe idents.withUnsafeBufferPointer { idents in
+        return unsafe names.withUnsafeBufferPointer { names in
             unsafe locals.withUnsafeBufferPointer { locals in
                 unsafe trie.store(
                     lane,
-                    after: event.parent.map { ChunkTrie.ident($0) },
-                    engine: unsafe idents,
-                    locals: UnsafeBufferPointer(rebasing: locals[..<idents.count]),
+                    after: event.parent.map { BlockName(engineHash: $0) },
+                    engine: unsafe names,
+                    locals: UnsafeBufferPointer(rebasing: locals[..<names.count]),
                     seed: seed,
                     counted: true
                 )
@@ -270,7 +271,7 @@
         }
     }
 
-    /// Fills `idents` and `locals` with what the trie knows the event's blocks by.
+    /// Fills `names` and `locals` with what the trie knows the event's blocks by.
     private mutating func hash(_ event: KVEvent) {
         let count = unsafe event.hashes.count
         let factor = event.blockSize / unit
@@ -278,8 +279,8 @@
         // What a first block holds besides its tokens is joined to its first unit, as a request does.
         let first = event.parent == nil && event.extraKeys.first?.block == 0 ? event.extraKeys[0].seed : 0
         let hashes = unsafe event.hashes
-        idents.removeAll(keepingCapacity: true)
-        for index in 0..<count { unsafe idents.append(ChunkTrie.ident(hashes[index])) }
+        names.removeAll(keepingCapacity: true)
+        for index in 0..<count { unsafe names.append(BlockName(engineHash: hashes[index]).raw) }
         guard let tokens = unsafe event.tokens.baseAddress else { return }
         let units = count &* factor
         if locals.count < units { locals = [UInt64](repeating: 0, count: 2 &* units) }

@@ -26,6 +26,7 @@ extension TrieWriter {
             throw .contradictory("columns of different lengths")
         }
         try readDuplicates(&reader)
+        try readTwins(&reader)
     }
 
     private mutating func readChunks(
@@ -51,7 +52,7 @@ extension TrieWriter {
             chunk.base.set32(Chunk.Offset.parent, UInt32(parent))
             chunk.base.set32(Chunk.Offset.tag, try tags.fixed(UInt32.self))
             chunk.setChildPositions(0)
-            chunk.setChildCount(0)
+            chunk.clearChildren()
             chunk.base.set16(Chunk.Offset.holderCount, 0)
             chunk.setShape(length: length, parentPosition: position, flags: Chunk.Flag.used)
             for at in 0..<length {
@@ -147,6 +148,25 @@ extension TrieWriter {
             else { throw .contradictory("copies of a block that is not held") }
             duplicates.set(slot, lane, copies)
             chunk.insertFlags(Chunk.Flag.hasDuplicates)
+        }
+    }
+
+    private mutating func readTwins(_ reader: inout ByteReader) throws(SnapshotError) {
+        for _ in 0..<(try reader.count(upTo: reader.left)) {
+            let slot = UInt32(try reader.count(upTo: memory.slabCount * TrieMemory.slotsPerSlab - 1))
+            let key = try reader.count(upTo: (1 << 24) - 1)
+            let rest = try reader.fixed(UInt32.self)
+            let chunk = memory.chunk(of: slot)
+            let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
+            guard chunk.flags & Chunk.Flag.used != 0, heldMask(chunk) & bit != 0 else {
+                throw .contradictory("a twin that is not held")
+            }
+            let fingerprint = memory.engineFingerprint(of: slot)
+            twins.insert(
+                BlockName(raw: UInt64(key) &<< 40 | UInt64(fingerprint) &<< 32 | UInt64(rest)),
+                at: slot
+            )
+            chunk.markTwins()
         }
     }
 }

@@ -52,6 +52,13 @@ extension TrieWriter {
                 writer.varint(entry.copies)
             }
         }
+        let pairs = twins.entries
+        writer.varint(pairs.count)
+        for twin in pairs {
+            writer.varint(twin.slot)
+            unsafe writer.varint(keyOfSlot[Int(twin.slot)])
+            writer.fixed(twin.rest)
+        }
     }
 
     /// Lanes in ascending order, as differences; a mask only where it is not all of the chunk.

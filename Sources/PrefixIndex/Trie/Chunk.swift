@@ -6,7 +6,7 @@
 ///     0  u32 version (sequence lock)      16 u64 holder word, or the first word's index of the holder list
 ///     4  u32 parent chunk (0 = root)      24 u16 number of holders
 ///     8  u32 tag of (parent, position,    26 u16 length (6 bits), parent position (5), flags (5)
-///            first block)                 28 u32 number of child chunks
+///            first block)                 28 u32 number of child chunks; bit 31: has twins
 ///     12 u32 positions with children
 ///     32 u16 text fingerprints[capacity]: low bits of the local hashes
 ///        u8  engine fingerprints[capacity], where the trie is fed by events
@@ -21,6 +21,7 @@ struct Chunk {
 
     static let headerBytes = 32
     static let maxCapacity = 32
+    private static let twinMark: UInt32 = 1 << 31
 
     enum Offset {
         static let version = 0, parent = 4, tag = 8, childPositions = 12, holder = 16, holderCount = 24, shape = 26
@@ -51,7 +52,9 @@ struct Chunk {
     @inline(__always) var length: Int { Int(shape & 63) }
     @inline(__always) var parentPosition: Int { Int((shape &>> 6) & 31) }
     @inline(__always) var flags: UInt16 { shape &>> 11 }
-    @inline(__always) var childCount: UInt32 { base.word32(Offset.children) }
+    @inline(__always) var childCount: UInt32 { base.word32(Offset.children) & ~Self.twinMark }
+    /// Some of its blocks are in the table of twins.
+    @inline(__always) var hasTwins: Bool { base.word32(Offset.children) & Self.twinMark != 0 }
     @inline(__always) var fingerprints: SharedPointer { base + Offset.fingerprints }
     @inline(__always) var engineFingerprints: SharedPointer { base + (Offset.fingerprints &+ 2 &* capacity) }
     @inline(__always) var version: SharedPointer { base }
@@ -60,7 +63,12 @@ struct Chunk {
 
     // MARK: - For the writer
 
-    func setChildCount(_ count: UInt32) { base.set32(Offset.children, count) }
+    func setChildCount(_ count: UInt32) {
+        base.set32(Offset.children, count | (base.word32(Offset.children) & Self.twinMark))
+    }
+
+    func markTwins() { base.set32(Offset.children, base.word32(Offset.children) | Self.twinMark) }
+    func clearChildren() { base.set32(Offset.children, 0) }
 
     func setShape(length: Int, parentPosition: Int, flags: UInt16) {
         base.set16(Offset.shape, UInt16(length) | UInt16(parentPosition) &<< 6 | flags &<< 11)

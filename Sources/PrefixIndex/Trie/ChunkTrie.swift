@@ -49,12 +49,6 @@ package final class ChunkTrie: @unchecked Sendable {
 
     // MARK: - For the writer
 
-    /// A block's 32-bit name in the trie, from its engine hash.
-    @inline(__always)
-    package static func ident(_ engineHash: UInt64) -> UInt32 {
-        UInt32(truncatingIfNeeded: BlockHash.joined(0x7072_6566_6978, engineHash) &>> 32)
-    }
-
     /// A new holder's first lane; its others follow. nil where 16,384 holders are open or not yet cleared away.
     package func openHolder() -> UInt16? {
         let first: UInt16
@@ -85,13 +79,13 @@ package final class ChunkTrie: @unchecked Sendable {
     /// Lets a lane hold a chain of blocks.
     ///
     /// `parent` names the block before the first, nil at the start of a prompt; it is looked for among the blocks of the
-    /// lane's holder, in all its tiers. `engine` names the blocks (`ident`), as many as `locals`, and is nil where the trie
+    /// lane's holder, in all its tiers. `engine` names the blocks (`BlockName`), as many as `locals`, and is nil where the trie
     /// is not keyed. `seed` is joined to the first hash of a prompt; 0 = none. Where blocks are `counted`, one that the lane
     /// holds already is a further copy of it, removed apart.
     package func store(
         _ lane: UInt16,
-        after parent: UInt32?,
-        engine: UnsafeBufferPointer<UInt32>?,
+        after parent: BlockName?,
+        engine: UnsafeBufferPointer<UInt64>?,
         locals: UnsafeBufferPointer<UInt64>,
         seed: UInt64 = 0,
         counted: Bool
@@ -134,27 +128,27 @@ package final class ChunkTrie: @unchecked Sendable {
 
     /// Brings nearer what `remove` will touch.
     @inline(__always)
-    package func prefetch(_ ident: UInt32) { writer.prefetch(ident) }
+    package func prefetch(_ name: BlockName) { writer.prefetch(name) }
 
     /// Takes one copy of a block from a lane. False where the lane does not hold it.
-    package func remove(_ lane: UInt16, _ ident: UInt32) -> Bool {
+    package func remove(_ lane: UInt16, _ name: BlockName) -> Bool {
         guard memory.lanes.state(lane) == .live else { return false }
-        return writer.remove(lane, ident)
+        return writer.remove(lane, name)
     }
 
     /// Lets a lane hold a block that another tier of the same holder, or else anybody, holds: engines name blocks that move
     /// between tiers by their hash alone.
-    package func hold(_ lane: UInt16, _ ident: UInt32, counted: Bool) -> StoreOutcome {
+    package func hold(_ lane: UInt16, _ name: BlockName, counted: Bool) -> StoreOutcome {
         var outcome = StoreOutcome()
         let first = lane & ~(TrieMemory.lanesPerHolder - 1)
         guard memory.lanes.state(lane) == .live,
-            let slot = writer.locate(ident, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1))
+            let slot = writer.locate(name, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1))
         else {
             outcome.isOrphan = true
             return outcome
         }
         writer.prepareStep()
-        return writer.hold(lane, slot: slot, ident: ident, counted: counted)
+        return writer.hold(lane, slot: slot, counted: counted)
     }
 
     /// Blocks stored again that were of an older age, since the start.
@@ -237,6 +231,7 @@ package final class ChunkTrie: @unchecked Sendable {
             blocks: writer.liveBlocks,
             heldBlocks: writer.heldBlocks,
             duplicates: writer.duplicates.count,
+            twins: writer.twins.count,
             evictedBlocks: writer.evictedBlocks
         )
     }
@@ -255,6 +250,8 @@ package struct TrieStatistics: Sendable, Hashable {
     package var heldBlocks: Int
     /// Blocks of which a lane holds further copies.
     package var duplicates: Int
+    /// Blocks told apart from others by the rest of their names.
+    package var twins: Int
     /// Blocks given up for want of room, since the start.
     package var evictedBlocks: Int
 }

@@ -51,12 +51,21 @@ internal import CIndexKernels
     }
 
     /// Bytes made resident so far.
-    var bytes: Int { partitionCount &* Memory.partitionBytes &+ pagesTouched &* Memory.pageBytes &+ (8 << depth) }
+    var bytes: Int {
+        partitionCount &* Memory.partitionBytes &+ pagesTouched &* Memory.pageBytes &+ (8 << depth)
+    }
 
     /// Bytes of pages that came back.
     var freeBytes: Int { freePageCount &* Memory.pageBytes }
 
     private var pagesLeft: Int { freePageCount &+ (mayGrow ? memory.pageCapacity &- pagesTouched : 0) }
+
+    /// Brings the partition of `key` nearer, so that its line can be found soon.
+    @inline(__always)
+    func prefetchPartition(_ key: UInt32) {
+        let number = memory.directory.start.word32(memory.directoryOffset(key, depth: depth))
+        unsafe ix_prefetch(memory.partition(number).raw)
+    }
 
     /// Brings the line of `key` nearer, for an insertion or search to come.
     @inline(__always)
@@ -68,22 +77,29 @@ internal import CIndexKernels
         unsafe ix_prefetch(memory.line(home, of: partition).raw)
     }
 
+    /// Calls `body` with each slot stored under `key`.
+    @inline(__always)
+    func forEachSlot(_ key: UInt32, _ body: (UInt32) -> Void) {
+        _ = memory.first(key) { slot in
+            body(slot)
+            return false
+        }
+    }
+
     /// False where no place could be made: the table is full, or too many keys share their first 18 bits.
     @inline(__always)
-    mutating func insert(_ key: UInt32, slot: UInt32) -> Bool {
+    mutating func insert(_ key: UInt32, slot: UInt32) -> Bool { insert(key, slot: slot) { _ in } }
+
+    /// The same; calls `others` with each slot that stands under the key already.
+    @inline(__always)
+    mutating func insert(_ key: UInt32, slot: UInt32, others: (UInt32) -> Void) -> Bool {
         var partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         if Int(partition.word16(Offset.entries)) >= Self.limit(pages: Int(partition.word8(Offset.pages))) {
             guard makeRoom(for: key) else { return false }
             partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         }
         enter(partition)
-        place(
-            key,
-            slot: slot,
-            in: partition,
-            Int(partition.word8(Offset.depth)),
-            Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
-        )
+        place(key, slot: slot, in: partition, others)
         partition.set16(Offset.entries, partition.word16(Offset.entries) &+ 1)
         leave(partition)
         count &+= 1
@@ -146,9 +162,12 @@ internal import CIndexKernels
 
     // MARK: - Sizes
 
-    /// Filled to 93 %: beyond that, probing becomes long.
+    /// Filled to 91 %: beyond that, probing becomes long.
     @inline(__always)
-    private static func limit(pages: Int) -> Int { (pages &* 2_857) &>> 6 }
+    private static func limit(pages: Int) -> Int { (pages &* fillOf64) &>> 6 }
+
+    /// Entries of 64 pages of 48 when filled.
+    private static let fillOf64 = 2_796
 
     /// Pages added at a time. Each growth moves all entries of the partition: with one page at a time an entry is moved 13
     /// times, with two 7 times, for 3 % more room.
@@ -160,32 +179,49 @@ internal import CIndexKernels
     /// The least pages that take `entries` and one more.
     private static func pages(for entries: Int) -> Int {
         guard entries > 0 else { return 0 }
-        var pages = max(1, entries &* 64 / 2_857)
+        var pages = max(1, entries &* 64 / fillOf64)
         while limit(pages: pages) <= entries { pages &+= 1 }
         return min(pages, Memory.maxPagesPerPartition)
     }
 
     // MARK: - One partition
 
+    /// Without removals, looking for others passes the very lines that looking for room does.
     @inline(__always)
-    private func place(_ key: UInt32, slot: UInt32, in partition: SharedPointer, _ depth: Int, _ lines: Int) {
-        var index = memory.home(key, depth: depth, lines: lines)
-        while true {
+    private func place(_ key: UInt32, slot: UInt32, in partition: SharedPointer, _ others: (UInt32) -> Void) {
+        let lines = Int(partition.word8(Offset.pages)) &* Memory.linesPerPage
+        var index = memory.home(key, depth: Int(partition.word8(Offset.depth)), lines: lines)
+        let pattern = Memory.pattern(key)
+        var isPlaced = false
+        for _ in 0..<lines {
             let line = memory.line(index, of: partition)
             let used = line.word8(Offset.count)
-            if used < Memory.entriesPerLine {
-                let at = Int(used)
-                line.set16(at &* 2, Memory.pattern(key) | UInt16(truncatingIfNeeded: slot &>> 24))
-                line.set16(Offset.low &+ at &* 2, UInt16(truncatingIfNeeded: slot))
-                line.set8(Offset.middle &+ at, UInt8(truncatingIfNeeded: slot &>> 16))
-                line.set8(Offset.count, used &+ 1)
-                return
+            var matches = unsafe ix_line_matches(line.raw, pattern) & ((1 &<< UInt32(used)) &- 1)
+            while matches != 0 {
+                others(Memory.slot(matches.trailingZeroBitCount, in: line))
+                matches &= matches &- 1
             }
             let passed = line.word8(Offset.passed)
-            // At 255 the counter stands still and no longer falls: probing goes on, at the cost of a line.
-            if passed < 255 { line.set8(Offset.passed, passed &+ 1) }
+            if !isPlaced {
+                if used < Memory.entriesPerLine {
+                    write(key, slot, Int(used), line)
+                    isPlaced = true
+                } else if passed < 255 {
+                    // At 255 the counter stands still and no longer falls: probing goes on, at the cost of a line.
+                    line.set8(Offset.passed, passed &+ 1)
+                }
+            }
+            if isPlaced, passed == 0 { return }
             index = index &+ 1 == lines ? 0 : index &+ 1
         }
+    }
+
+    @inline(__always)
+    private func write(_ key: UInt32, _ slot: UInt32, _ at: Int, _ line: SharedPointer) {
+        line.set16(at &* 2, Memory.pattern(key) | UInt16(truncatingIfNeeded: slot &>> 24))
+        line.set16(Offset.low &+ at &* 2, UInt16(truncatingIfNeeded: slot))
+        line.set8(Offset.middle &+ at, UInt8(truncatingIfNeeded: slot &>> 16))
+        line.set8(Offset.count, UInt8(at &+ 1))
     }
 
     private func take(_ key: UInt32, slot: UInt32, from partition: SharedPointer, lines: Int) -> Bool {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import CIndexKernels
+
 /// What readers of a trie may look into, and how slots become addresses.
 ///
 /// A slab has 16,384 slots and chunks of one size class. Slots are 27 bits: 134 M blocks in one trie.
@@ -90,6 +92,19 @@ struct TrieMemory: Sendable {
         let index = Int(inSlab &>> (2 &+ sizeClass))
         let base = slabs.start + (Int(slab) &* Self.slabStride &+ index &* stride(sizeClass))
         return Chunk(base: base, id: slot & ~((4 &<< sizeClass) &- 1), sizeClass: sizeClass)
+    }
+
+    /// The part of a block's name that its chunk keeps.
+    @inline(__always)
+    func engineFingerprint(of slot: UInt32) -> UInt8 {
+        let chunk = chunk(of: slot)
+        return chunk.engineFingerprints.word8(Self.position(of: slot, in: chunk))
+    }
+
+    @inline(__always)
+    func prefetchEngineFingerprint(of slot: UInt32) {
+        let chunk = chunk(of: slot)
+        unsafe ix_prefetch((chunk.engineFingerprints + Self.position(of: slot, in: chunk)).raw)
     }
 
     /// The chunk behind this one in its slab: the next of a long chain mostly lies there.

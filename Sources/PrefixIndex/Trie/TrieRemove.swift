@@ -4,39 +4,41 @@
 internal import CIndexKernels
 
 extension TrieWriter {
-    /// Brings nearer what looking up an engine hash will touch.
+    /// Brings nearer what looking up a name will touch.
     @inline(__always)
-    func prefetch(_ ident: UInt32) { engine.prefetch(ident &>> 8) }
+    func prefetch(_ name: BlockName) { engine.prefetch(name.key) }
 
-    /// The slot of a block that one of the lanes `first ... last` holds. Of several candidates, equal in all 32 bits, that
-    /// at the end of what the lanes hold is taken: engines remove from the tail.
+    /// The slot of a block that one of the lanes `first ... last` holds.
     @inline(__always)
-    func locate(_ ident: UInt32, lanes first: UInt16, through last: UInt16) -> UInt32? {
-        var found: UInt32?
-        let exact = engine.memory.first(ident &>> 8) { slot in
-            let chunk = memory.chunk(of: slot)
-            let position = TrieMemory.position(of: slot, in: chunk)
-            guard chunk.engineFingerprints.word8(position) == UInt8(truncatingIfNeeded: ident) else { return false }
-            let held = heldMask(chunk, lanes: first, through: last)
-            guard held & (1 &<< UInt32(position)) != 0 else { return false }
-            found = slot
-            return 31 &- held.leadingZeroBitCount == position
-        }
-        return exact ?? found
+    func locate(_ name: BlockName, lanes first: UInt16, through last: UInt16) -> UInt32? {
+        if twins.mayHave(name) { return locateTwin(name, lanes: first, through: last) }
+        return engine.memory.first(name.key) { isHeld($0, name, lanes: first, through: last) }
     }
 
-    /// The slot of a block that anybody holds, for a lane that holds no block of this name itself.
-    func locateAnywhere(_ ident: UInt32) -> UInt32? {
-        engine.memory.first(ident &>> 8) { slot in
-            let chunk = memory.chunk(of: slot)
-            let position = TrieMemory.position(of: slot, in: chunk)
-            return chunk.engineFingerprints.word8(position) == UInt8(truncatingIfNeeded: ident)
+    private func isHeld(_ slot: UInt32, _ name: BlockName, lanes first: UInt16, through last: UInt16) -> Bool {
+        let chunk = memory.chunk(of: slot)
+        let position = TrieMemory.position(of: slot, in: chunk)
+        return chunk.engineFingerprints.word8(position) == name.fingerprint
+            && heldMask(chunk, lanes: first, through: last) & (1 &<< UInt32(position)) != 0
+    }
+
+    /// Among twins: the one that is written down under the whole name, or else the one that is not written down.
+    private func locateTwin(_ name: BlockName, lanes first: UInt16, through last: UInt16) -> UInt32? {
+        var unnamed: UInt32?
+        let named = engine.memory.first(name.key) { slot in
+            guard isHeld(slot, name, lanes: first, through: last) else { return false }
+            guard let rest = twins.rest(slot) else {
+                unnamed = slot
+                return false
+            }
+            return rest == name.rest
         }
+        return named ?? unnamed
     }
 
     /// Takes one copy of a block from a lane. False where the lane does not hold it.
-    mutating func remove(_ lane: UInt16, _ ident: UInt32) -> Bool {
-        guard let slot = locate(ident, lanes: lane, through: lane) else { return false }
+    mutating func remove(_ lane: UInt16, _ name: BlockName) -> Bool {
+        guard let slot = locate(name, lanes: lane, through: lane) else { return false }
         let chunk = memory.chunk(of: slot)
         if chunk.flags & Chunk.Flag.hasDuplicates != 0, duplicates.decrement(slot, lane) { return true }
         let position = TrieMemory.position(of: slot, in: chunk)
@@ -44,14 +46,15 @@ extension TrieWriter {
         drop(chunk, lane, bit)
         guard chunk.holderCount == 0 || heldMask(chunk) & bit == 0 else { return true }
         liveBlocks &-= 1
-        _ = engine.remove(ident &>> 8, slot: slot)
+        forgetTwins(chunk, bit)
+        _ = engine.remove(name.key, slot: slot)
         chunk.insertFlags(Chunk.Flag.hasDead)
         tidy(chunk)
         return true
     }
 
     /// Lets a lane hold a block that stands in the trie, as engines say when a block moves to another tier.
-    mutating func hold(_ lane: UInt16, slot: UInt32, ident: UInt32, counted: Bool) -> StoreOutcome {
+    mutating func hold(_ lane: UInt16, slot: UInt32, counted: Bool) -> StoreOutcome {
         var outcome = StoreOutcome()
         let chunk = memory.chunk(of: slot)
         let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))

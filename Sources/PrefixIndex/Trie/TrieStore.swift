@@ -43,10 +43,14 @@ struct TriePlace {
 @safe struct BlockRun {
     // Borrowed from the caller for one call.
     let locals: UnsafePointer<UInt64>
-    let engine: UnsafePointer<UInt32>?
+    let engine: UnsafePointer<UInt64>?
     let count: Int
     /// Joined to the first hash; 0 = none.
     let seed: UInt64
+
+    /// The name of a block, where blocks have names.
+    @inline(__always)
+    func name(_ at: Int) -> BlockName { unsafe BlockName(raw: engine.map { unsafe $0[at] } ?? 0) }
 
     @inline(__always)
     func local(_ at: Int) -> UInt64 { unsafe at == 0 ? BlockHash.seeded(locals[0], by: seed) : locals[at] }
@@ -81,8 +85,8 @@ extension TrieWriter {
     mutating func store(_ lane: UInt16, _ place: inout TriePlace, _ run: BlockRun, counted: Bool) -> StoreOutcome {
         var outcome = StoreOutcome()
         for at in 0..<run.count { unsafe localBits[at] = UInt16(truncatingIfNeeded: run.local(at)) }
-        if let engine = unsafe run.engine {
-            for at in 0..<run.count { unsafe engineBits[at] = unsafe UInt8(truncatingIfNeeded: engine[at]) }
+        if unsafe run.engine != nil {
+            for at in 0..<run.count { unsafe engineBits[at] = run.name(at).fingerprint }
         }
         var at = 0
         while at < run.count {
@@ -111,9 +115,7 @@ extension TrieWriter {
             let parent = place.chunk
             let tag = TrieMemory.tag(parent: parent?.id ?? 0, position: place.position, local: run.local(at))
             if let child = child(of: parent, position: place.position, local: run.local(at), tag: tag) {
-                if let engine = unsafe run.engine,
-                    unsafe child.engineFingerprints.word8(0) != UInt8(truncatingIfNeeded: engine[at])
-                {
+                if unsafe run.engine != nil, child.engineFingerprints.word8(0) != run.name(at).fingerprint {
                     outcome.foreign &+= run.count &- at
                     return outcome
                 }
@@ -177,16 +179,16 @@ extension TrieWriter {
 
     /// Blocks come back that nobody held: their engine hashes must lead here again. False where there is no room.
     private mutating func revive(_ chunk: Chunk, _ dead: UInt32, _ first: Int, _ run: BlockRun, _ at: Int) -> Bool {
-        guard let engine = unsafe run.engine else { return true }
+        guard unsafe run.engine != nil else { return true }
         // A chunk in which nobody holds anything takes its first holder without memory, one with holders may need a list:
         // then entries that lead to a dead block would be left behind.
         guard chunk.holderCount == 0 || holders.mayGrow else { return false }
         var left = dead
         while left != 0 {
             let position = left.trailingZeroBitCount
-            let key = unsafe engine[at &+ position &- first] &>> 8
+            let name = run.name(at &+ position &- first)
             let slot = chunk.slot(position)
-            if self.engine.memory.first(key, where: { $0 == slot }) == nil, !self.engine.insert(key, slot: slot) {
+            if engine.memory.first(name.key, where: { $0 == slot }) == nil, !enter(name, chunk, position) {
                 chunk.insertFlags(Chunk.Flag.stale)
                 return false
             }
@@ -219,8 +221,9 @@ extension TrieWriter {
             first = 0
         }
         let count = min(target.capacity &- first, run.count &- at)
-        if let engine = unsafe run.engine {
-            for index in at..<(at &+ count) { unsafe self.engine.prefetch(engine[index] &>> 8) }
+        if unsafe run.engine != nil {
+            for index in at..<(at &+ count) { engine.prefetchPartition(run.name(index).key) }
+            for index in at..<(at &+ count) { engine.prefetch(run.name(index).key) }
         }
         SequenceLock.enter(target.version)
         guard hold(target, lane, Chunk.bits(from: first, count: count), isLocked: true) != nil else {
@@ -239,17 +242,81 @@ extension TrieWriter {
         liveBlocks &+= count
         outcome.added &+= count
         place = TriePlace(chunk: target, position: first &+ count &- 1)
-        if let engine = unsafe run.engine {
-            for index in 0..<count
-            where unsafe !self.engine.insert(engine[at &+ index] &>> 8, slot: target.slot(first &+ index)) {
-                undo(lane, target, from: first &+ index, count: count &- index, &outcome)
-                at &+= index
+        if unsafe run.engine != nil {
+            let entered = enterAll(target, first, count, run, at)
+            if entered < count {
+                undo(lane, target, from: first &+ entered, count: count &- entered, &outcome)
+                at &+= entered
                 return false
             }
         }
         at &+= count
         storedInEra &+= count
         return true
+    }
+
+    /// Lets the names of new blocks lead to them. What may be a twin is looked at at the end, when it has come near.
+    /// - Returns: how many found a place.
+    @inline(__always)
+    private mutating func enterAll(_ chunk: Chunk, _ first: Int, _ count: Int, _ run: BlockRun, _ at: Int) -> Int {
+        var suspected = 0
+        var entered = 0
+        /// Blocks with a twin.
+        var found: UInt32 = 0
+        while entered < count {
+            let name = run.name(at &+ entered)
+            let isPlaced = engine.insert(name.key, slot: chunk.slot(first &+ entered)) { other in
+                guard suspected < Self.maxSuspects else {
+                    if memory.engineFingerprint(of: other) == name.fingerprint { found |= 1 &<< UInt32(entered) }
+                    return
+                }
+                memory.prefetchEngineFingerprint(of: other)
+                unsafe suspects[suspected] = UInt64(entered) &<< 32 | UInt64(other)
+                suspected &+= 1
+            }
+            guard isPlaced else { break }
+            entered &+= 1
+        }
+        for index in 0..<suspected {
+            let block = unsafe Int(suspects[index] &>> 32)
+            let other = unsafe UInt32(truncatingIfNeeded: suspects[index])
+            if memory.engineFingerprint(of: other) == run.name(at &+ block).fingerprint { found |= 1 &<< UInt32(block) }
+        }
+        found &= Chunk.bits(from: 0, count: entered)
+        while found != 0 {
+            let block = found.trailingZeroBitCount
+            noteTwin(run.name(at &+ block), chunk, first &+ block)
+            found &= found &- 1
+        }
+        return entered
+    }
+
+    /// The same for one block.
+    mutating func enter(_ name: BlockName, _ chunk: Chunk, _ position: Int) -> Bool {
+        var hasTwin = false
+        engine.forEachSlot(name.key) { other in
+            if memory.engineFingerprint(of: other) == name.fingerprint { hasTwin = true }
+        }
+        guard engine.insert(name.key, slot: chunk.slot(position)) else { return false }
+        if hasTwin { noteTwin(name, chunk, position) }
+        return true
+    }
+
+    private mutating func noteTwin(_ name: BlockName, _ chunk: Chunk, _ position: Int) {
+        // Beyond this share of the budget a removal may meet the wrong twin: hashes made to collide, not chance.
+        guard twins.bytes < budget / 32 else { return }
+        twins.insert(name, at: chunk.slot(position))
+        chunk.markTwins()
+    }
+
+    /// Positions of a chunk that no name leads to any more.
+    mutating func forgetTwins(_ chunk: Chunk, _ positions: UInt32) {
+        guard chunk.hasTwins else { return }
+        var left = positions
+        while left != 0 {
+            twins.remove(chunk.slot(left.trailingZeroBitCount))
+            left &= left &- 1
+        }
     }
 
     /// A block whose engine hash found no place could never be removed: it and those behind it are not kept.
@@ -263,6 +330,7 @@ extension TrieWriter {
         drop(chunk, lane, Chunk.bits(from: first, count: count))
         chunk.insertFlags(Chunk.Flag.hasDead)
         liveBlocks &-= count
+        forgetTwins(chunk, Chunk.bits(from: first, count: count))
         outcome.added &-= count
         tidy(chunk)
     }

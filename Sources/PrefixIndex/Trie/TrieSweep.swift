@@ -196,6 +196,7 @@ extension TrieWriter {
         let lost = before & ~heldMask(chunk)
         if lost != 0 {
             liveBlocks &-= lost.nonzeroBitCount
+            forgetTwins(chunk, lost)
             chunk.insertFlags(memory.isKeyed ? Chunk.Flag.hasDead | Chunk.Flag.stale : Chunk.Flag.hasDead)
         }
         if lost != 0 || chunk.holderCount == 0 { tidy(chunk) }

@@ -18,6 +18,10 @@ internal import CIndexKernels
     /// Engine hash → slot. Empty where the trie is not keyed.
     var engine: LineTable
     var duplicates = DuplicateCounts()
+    var twins = TwinTable()
+    /// Blocks of the chunk at hand that may have a twin: position << 32 | slot of the other.
+    let suspects: UnsafeMutablePointer<UInt64>
+    static let maxSuspects = 256
     var sweep = TrieSweep()
     /// (lane, block) pairs held, by lane.
     private let laneBlocksRegion: SharedRegion
@@ -54,6 +58,7 @@ internal import CIndexKernels
         children = LineTable(memory: memory.children, isShared: true)
         engine = LineTable(memory: memory.engine, isShared: false)
         laneBlocksRegion = try owner.reserve(4 * TrieMemory.laneCount)
+        unsafe suspects = .allocate(capacity: Self.maxSuspects)
         unsafe localBits = .allocate(capacity: Self.maxStep + 8)
         unsafe localBits.initialize(repeating: 0, count: Self.maxStep + 8)
         unsafe engineBits = .allocate(capacity: Self.maxStep)
@@ -61,6 +66,7 @@ internal import CIndexKernels
     }
 
     deinit {
+        unsafe suspects.deallocate()
         unsafe localBits.deallocate()
         unsafe engineBits.deallocate()
     }
@@ -73,6 +79,7 @@ internal import CIndexKernels
     /// Bytes made resident so far, free ones among them included.
     var bytes: Int {
         slabs.bytes &+ holders.bytes &+ children.bytes &+ (memory.isKeyed ? engine.bytes : 0) &+ duplicates.bytes
+            &+ twins.bytes
     }
 
     /// To be called before a step: from here on only freed memory is used, unless a whole step fits into the budget.
@@ -299,7 +306,7 @@ internal import CIndexKernels
         chunk.base.set32(Chunk.Offset.parent, parent?.id ?? 0)
         chunk.base.set32(Chunk.Offset.tag, tag)
         chunk.setChildPositions(0)
-        chunk.setChildCount(0)
+        chunk.clearChildren()
         chunk.base.set16(Chunk.Offset.holderCount, 0)
         chunk.setShape(length: 0, parentPosition: position, flags: Chunk.Flag.used)
         SequenceLock.leave(chunk.version)
