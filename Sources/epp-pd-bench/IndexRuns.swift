@@ -41,11 +41,11 @@ struct IndexRuns {
         if index.statistics.trie.heldBlocks != workload.pairs { report.wrong_answers += 1 }
         measureLookups(index, &report)
         count(check(index, removed: [:]), &report)
+        try snapshot(index, &report)
         let removed = remove(index)
         count(check(index, removed: removed), &report)
         // 5,000 divergent lookups, each with probability 2^-16: 0.08 expected; five are no chance.
         if report.divergence_overshoots > 4 { report.wrong_answers += report.divergence_overshoots }
-        try snapshot(index, &report)
         removeWorker(index, &report)
     }
 

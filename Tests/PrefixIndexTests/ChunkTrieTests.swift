@@ -196,3 +196,37 @@ struct ChunkTrieTests {
         #expect(refused == 0)
     }
 }
+
+@Suite("Memory of a chunk trie")
+struct ChunkTrieMemoryTests {
+    /// Bytes per block of unshared chains of this many blocks, 200,000 blocks in all.
+    private static func bytesPerBlock(_ length: Int, growsByOne: Bool = false) throws -> Double {
+        let trie = try ChunkTrie(isKeyed: true, budget: 64 << 20)
+        let lane = try #require(trie.openHolder())
+        let empty = trie.statistics.bytes
+        var random = SplitMix64(seed: UInt64(length))
+        let chains = 200_000 / length
+        for _ in 0..<chains {
+            let chain = Chain((0..<length).map { _ in random.next() })
+            if growsByOne {
+                for at in 0..<length { _ = trie.store(lane, chain, from: at, to: at + 1) }
+            } else {
+                _ = trie.store(lane, chain)
+            }
+        }
+        #expect(trie.statistics.heldBlocks == chains * length)
+        return Double(trie.statistics.bytes - empty) / Double(chains * length)
+    }
+
+    @Test("short chains cost at most twice the bytes of a long one per block", arguments: [4, 5, 8, 9, 12, 16])
+    func shortChains(length: Int) throws {
+        let long = try Self.bytesPerBlock(512)
+        #expect(long < 12)
+        #expect(try Self.bytesPerBlock(length) <= 2 * long)
+    }
+
+    @Test("a chain that grows block by block costs little more than one stored at once")
+    func decoding() throws {
+        #expect(try Self.bytesPerBlock(400, growsByOne: true) <= 1.15 * Self.bytesPerBlock(400))
+    }
+}

@@ -61,6 +61,14 @@ struct ByteReader {
         return Value(littleEndian: value)
     }
 
+    /// Passes the next `count` bytes, and lends them to `body`.
+    mutating func lend(_ count: Int, _ body: (UnsafeRawBufferPointer) -> Void) throws(SnapshotError) {
+        guard count >= 0, left >= count else { throw .truncated }
+        let from = at - bytes.startIndex
+        unsafe bytes.withUnsafeBytes { unsafe body(UnsafeRawBufferPointer(rebasing: $0[from..<(from + count)])) }
+        at += count
+    }
+
     mutating func varint() throws(SnapshotError) -> UInt64 {
         var value: UInt64 = 0
         var shift: UInt64 = 0

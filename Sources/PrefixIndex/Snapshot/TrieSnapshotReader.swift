@@ -16,6 +16,8 @@ extension TrieWriter {
         var keys = ByteReader(try reader.section(upTo: most * 3))
         let ids = try readChunks(chunks, &shapes, &tags, &texts)
         try link(ids)
+        prepareStep()
+        engine.reserve(engines.left)
         for id in ids {
             let chunk = memory.chunk(of: id)
             try readHolders(chunk, &owners, isOpen)
@@ -55,8 +57,11 @@ extension TrieWriter {
             chunk.clearChildren()
             chunk.base.set16(Chunk.Offset.holderCount, 0)
             chunk.setShape(length: length, parentPosition: position, flags: Chunk.Flag.used)
-            for at in 0..<length {
-                chunk.fingerprints.set16(2 &* at, try texts.fixed(UInt16.self))
+            unsafe try texts.lend(2 * length) { text in
+                for at in 0..<length {
+                    let value = unsafe text.loadUnaligned(fromByteOffset: 2 &* at, as: UInt16.self)
+                    chunk.fingerprints.set16(2 &* at, UInt16(littleEndian: value))
+                }
             }
             ids.append(UInt32(id))
             last = id
@@ -127,13 +132,26 @@ extension TrieWriter {
         _ keys: inout ByteReader,
         _ engines: inout ByteReader
     ) throws(SnapshotError) {
-        var held = heldMask(chunk)
-        while held != 0 {
-            let position = held.trailingZeroBitCount
-            held &= held &- 1
-            let key = UInt32(try keys.fixed(UInt16.self)) | UInt32(try keys.fixed(UInt8.self)) &<< 16
-            chunk.engineFingerprints.set8(position, try engines.fixed(UInt8.self))
-            guard engine.insert(key, slot: chunk.slot(position)) else { throw .tooLarge }
+        let held = heldMask(chunk)
+        pendingKeys.removeAll(keepingCapacity: true)
+        var left = held
+        var pending = pendingKeys
+        unsafe try keys.lend(3 * held.nonzeroBitCount) { bytes in
+            var at = 0
+            while left != 0 {
+                let key = unsafe UInt32(bytes[at]) | UInt32(bytes[at &+ 1]) &<< 8 | UInt32(bytes[at &+ 2]) &<< 16
+                engine.prefetch(key)
+                pending.append((left.trailingZeroBitCount, key))
+                left &= left &- 1
+                at &+= 3
+            }
+        }
+        pendingKeys = pending
+        unsafe try engines.lend(pending.count) { bytes in
+            for at in 0..<pending.count { unsafe chunk.engineFingerprints.set8(pending[at].position, bytes[at]) }
+        }
+        for name in pending {
+            guard engine.insert(name.key, slot: chunk.slot(name.position)) else { throw .tooLarge }
         }
     }
 

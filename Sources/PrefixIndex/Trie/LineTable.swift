@@ -106,6 +106,21 @@ internal import CIndexKernels
         return true
     }
 
+    /// Gives an empty table the pages that so many entries will need, as far as its first partitions reach.
+    mutating func reserve(_ entries: Int) {
+        guard count == 0, mayGrow, entries / 16 < memory.pageCapacity &- pagesTouched else { return }
+        let each = Double(entries) / Double(partitionCount)
+        // Entries are spread evenly: partitions differ by the square root of their number.
+        let pages = Self.pages(for: Int(each + 1.5 * each.squareRoot()))
+        for number in 0..<partitionCount {
+            let partition = memory.partition(UInt32(number))
+            guard partition.word8(Offset.pages) == 0 else { continue }
+            enter(partition)
+            rebuild(partition, 0..<0, pages: pages)
+            leave(partition)
+        }
+    }
+
     /// Removes the entry that says `slot` under `key`. False where there is none.
     mutating func remove(_ key: UInt32, slot: UInt32) -> Bool {
         let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))

@@ -115,6 +115,13 @@ struct TrieMemory: Sendable {
         return Chunk(base: chunk.base + stride(chunk.sizeClass), id: next, sizeClass: chunk.sizeClass)
     }
 
+    @inline(__always)
+    func prefetchNeighbour(of chunk: Chunk) {
+        let next = chunk.base + stride(chunk.sizeClass)
+        unsafe ix_prefetch(next.raw)
+        unsafe ix_prefetch((next + 64).raw)
+    }
+
     /// A block's position in its chunk.
     @inline(__always)
     static func position(of slot: UInt32, in chunk: Chunk) -> Int { Int(slot &- chunk.id) }

@@ -93,6 +93,8 @@ internal import CIndexKernels
                 )
             else { return false }
             let most = min(chunk.length, hashes.count &- depth)
+            // A long chain's next chunk mostly lies behind this one: it comes while this one is looked at.
+            memory.prefetchNeighbour(of: chunk)
             var matched = unsafe Int(ix_equal_run16(chunk.fingerprints.raw, lookup.bits + depth, UInt32(max(most, 0))))
             var next: Chunk?
             if matched > 0, depth &+ matched < hashes.count {

@@ -19,6 +19,8 @@ internal import CIndexKernels
     var engine: LineTable
     var duplicates = DuplicateCounts()
     var twins = TwinTable()
+    /// Keys of a chunk from a snapshot, on their way into the table.
+    var pendingKeys: [(position: Int, key: UInt32)] = []
     /// Blocks of the chunk at hand that may have a twin: position << 32 | slot of the other.
     let suspects: UnsafeMutablePointer<UInt64>
     static let maxSuspects = 256
