@@ -53,6 +53,40 @@ package final class EventPrefixIndex: Sendable {
     /// All that is held, in a compact format. Events wait meanwhile, lookups do not.
     package func snapshot() -> [UInt8] { writer.withLock { $0.snapshot() } }
 
+    /// From now on changes are kept for `takeDelta`; to be called before the snapshot that a second picker begins with.
+    package func recordChanges() {
+        writer.withLock { writer in
+            if writer.log == nil { writer.log = ChangeLog(first: writer.changes) }
+        }
+    }
+
+    /// The changes since the last call. nil where so many were not taken that some are lost: then a snapshot is needed, and
+    /// the next delta goes on from it.
+    package func takeDelta() -> [UInt8]? {
+        writer.withLock { writer in
+            guard var log = writer.log else { return nil }
+            let isWhole = !log.hasOverflown
+            let delta = log.take(unit: writer.unit)
+            writer.log = log
+            return isWhole ? delta : nil
+        }
+    }
+
+    /// Applies another picker's changes. Throws, and changes nothing, where they are damaged or do not follow on what this
+    /// index has seen.
+    package func apply(delta: [UInt8], now: Double) throws(SnapshotError) -> EventOutcome {
+        let result: Result<EventOutcome, SnapshotError> = writer.withLock { writer in
+            do throws(SnapshotError) {
+                let outcome = try writer.apply(delta: delta, now: now)
+                publish(&writer)
+                return .success(outcome)
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
     /// Applies a batch, as a message's last frame holds it. What comes before a malformed event stays applied.
     package func apply(_ payload: UnsafeRawBufferPointer, from source: EventSourceID) -> EventOutcome {
         writer.withLock { writer in

@@ -10,12 +10,16 @@
     var viewHasChanged = false
     let budget: Int
     let unit: Int
-    private(set) var sources: [EventSourceID: EventSource] = [:]
+    var sources: [EventSourceID: EventSource] = [:]
+    /// Changes for a second picker, where one listens.
+    var log: ChangeLog?
+    /// Changes since the index began, where they are counted.
+    var changes: UInt64 = 0
     private var total = EventOutcome()
     private let event = KVEvent()
-    private var names: [UInt64] = []
+    var names: [UInt64] = []
     /// At least as long as the event has units; those behind its blocks mean nothing.
-    private var locals: [UInt64] = []
+    var locals: [UInt64] = []
     /// Removals whose memory is on its way.
     private var removals: [(lane: UInt16, domain: Int, name: BlockName)] = []
 
@@ -76,6 +80,7 @@
 
     mutating func clear(_ id: EventSourceID) {
         guard var source = sources[id] else { return }
+        log?.clear(id)
         close(&source)
         source.doubtfulSince = nil
         source.foreignDomains = []
@@ -83,7 +88,25 @@
         sources[id] = source
     }
 
+    /// As another picker saw: the engine's cache is empty.
+    mutating func empty(_ id: EventSourceID) {
+        guard var source = sources[id] else { return }
+        close(&source)
+        sources[id] = source
+    }
+
+    /// As another picker found out: the publisher's hashes belong to this domain.
+    mutating func follow(_ id: EventSourceID, toDomain domain: Int) {
+        var source = sources[id] ?? EventSource(id: id)
+        close(&source)
+        while domains.count <= domain, let new = try? HashDomain(budget: budget) { domains.append(new) }
+        viewHasChanged = true
+        source.domain = min(domain, domains.count - 1)
+        sources[id] = source
+    }
+
     mutating func remove(holder: UInt32) {
+        log?.remove(holder)
         for id in sources.keys.filter({ $0.holder == holder }).sorted() {
             if var source = sources.removeValue(forKey: id) { close(&source) }
         }
@@ -91,6 +114,7 @@
 
     mutating func doubt(_ id: EventSourceID, now: Double) {
         guard var source = sources[id] else { return }
+        log?.doubt(id)
         source.doubtfulSince = source.doubtfulSince ?? now
         for (_, group) in source.groups {
             guard let first = group.lane else { continue }
@@ -149,6 +173,7 @@
             outcome.skippedEvents += 1
         case .cleared:
             outcome.clears += 1
+            log?.empty(source.id)
             close(&source)
         case .stored, .removed:
             guard let place = source.place(ofGroup: event.group) else {
@@ -176,22 +201,30 @@
         _ place: Int,
         _ outcome: inout EventOutcome
     ) {
-        guard let first = source.groups[place].group.lane else {
-            unsafe outcome.unknownRemovals += event.hashes.count
-            return
-        }
-        let lane = first + UInt16(event.tier.rawValue)
-        let trie = domains[source.domain].trie
         for index in unsafe 0..<event.hashes.count {
-            let hash = unsafe event.hashes[index]
-            let name = BlockName(engineHash: hash)
-            trie.prefetch(name)
-            removals.append((lane, source.domain, name))
-            if removals.count >= Self.removalWindow { flushRemovals(&outcome) }
+            unsafe remove(BlockName(engineHash: event.hashes[index]), event.tier, source, place, &outcome)
         }
     }
 
-    private mutating func flushRemovals(_ outcome: inout EventOutcome) {
+    /// Takes a block from a tier, soon: `flushRemovals` does it.
+    mutating func remove(
+        _ name: BlockName,
+        _ tier: CacheTier,
+        _ source: EventSource,
+        _ place: Int,
+        _ outcome: inout EventOutcome
+    ) {
+        guard let first = source.groups[place].group.lane else {
+            outcome.unknownRemovals += 1
+            return
+        }
+        domains[source.domain].trie.prefetch(name)
+        log?.remove(name, tier, source.id, source.groups[place].number)
+        removals.append((first + UInt16(tier.rawValue), source.domain, name))
+        if removals.count >= Self.removalWindow { flushRemovals(&outcome) }
+    }
+
+    mutating func flushRemovals(_ outcome: inout EventOutcome) {
         guard !removals.isEmpty else { return }
         for removal in removals {
             if domains[removal.domain].trie.remove(removal.lane, removal.name) {
@@ -205,19 +238,28 @@
 
     /// Known blocks that are now in another tier too.
     private mutating func move(_ event: KVEvent, _ source: EventSource, _ place: Int, _ outcome: inout EventOutcome) {
+        for index in unsafe 0..<event.hashes.count {
+            unsafe move(BlockName(engineHash: event.hashes[index]), event.tier, source, place, &outcome)
+        }
+    }
+
+    mutating func move(
+        _ name: BlockName,
+        _ tier: CacheTier,
+        _ source: EventSource,
+        _ place: Int,
+        _ outcome: inout EventOutcome
+    ) {
         guard let first = source.groups[place].group.lane else {
             outcome.orphans += 1
             return
         }
-        let lane = first + UInt16(event.tier.rawValue)
-        for index in unsafe 0..<event.hashes.count {
-            let hash = unsafe event.hashes[index]
-            let step = domains[source.domain].trie.hold(lane, BlockName(engineHash: hash), counted: true)
-            outcome.storedBlocks += step.added
-            outcome.repeatedBlocks += step.repeated
-            outcome.refusedBlocks += step.refused
-            if step.isOrphan { outcome.orphans += 1 }
-        }
+        let step = domains[source.domain].trie.hold(first + UInt16(tier.rawValue), name, counted: true)
+        if step.added + step.repeated > 0 { log?.move(name, tier, source.id, source.groups[place].number) }
+        outcome.storedBlocks += step.added
+        outcome.repeatedBlocks += step.repeated
+        outcome.refusedBlocks += step.refused
+        if step.isOrphan { outcome.orphans += 1 }
     }
 
     private mutating func store(
@@ -227,21 +269,45 @@
         _ outcome: inout EventOutcome
     ) {
         let blockSize = event.blockSize
-        guard blockSize > 0, blockSize % unit == 0, unsafe event.tokens.count == event.hashes.count * blockSize,
-            addFactor(blockSize / unit, to: source.domain)
-        else {
+        guard blockSize > 0, blockSize % unit == 0, unsafe event.tokens.count == event.hashes.count * blockSize else {
             outcome.unusableEvents += 1
             return
         }
-        guard let lane = lane(&source, place, event) else {
-            unsafe outcome.refusedBlocks += event.hashes.count
+        hash(event)
+        let run = StoredRun(
+            tier: event.tier,
+            adapter: event.adapter,
+            blockSize: blockSize,
+            parent: event.parent.map { BlockName(engineHash: $0) }
+        )
+        store(run, &source, place, &outcome)
+    }
+
+    /// What is known of stored blocks besides `names` and `locals`.
+    struct StoredRun {
+        var tier: CacheTier
+        var adapter: String?
+        var blockSize: Int
+        var parent: BlockName?
+    }
+
+    /// Stores the blocks that `names` and `locals` describe.
+    mutating func store(_ run: StoredRun, _ source: inout EventSource, _ place: Int, _ outcome: inout EventOutcome) {
+        guard addFactor(run.blockSize / unit, to: source.domain) else {
+            outcome.unusableEvents += 1
             return
         }
-        hash(event)
-        if let adapter = event.adapter, adapters.count < Self.maxAdapters, adapters.insert(adapter).inserted {
-            viewHasChanged = true
+        guard let lane = lane(&source, place, run) else {
+            outcome.refusedBlocks += names.count
+            return
         }
-        let step = store(lane, event, source.domain)
+        let step = store(lane, run, source.domain)
+        if step.added + step.repeated > 0 {
+            if let adapter = run.adapter, adapters.count < Self.maxAdapters, adapters.insert(adapter).inserted {
+                viewHasChanged = true
+            }
+            log?.store(run, source.id, source.groups[place].number, names, locals)
+        }
         source.sharedBlocks += step.shared
         outcome.storedBlocks += step.added
         outcome.repeatedBlocks += step.repeated
@@ -251,18 +317,18 @@
         if step.foreign > 0, source.sharedBlocks == 0 { changeDomain(&source, &outcome) }
     }
 
-    private func store(_ lane: UInt16, _ event: KVEvent, _ domain: Int) -> StoreOutcome {
+    private func store(_ lane: UInt16, _ run: StoredRun, _ domain: Int) -> StoreOutcome {
         let trie = domains[domain].trie
         if domains.count > 1 {
             trie.setBudget(budget - domains.reduce(0) { $0 + $1.trie.bytes } + trie.bytes)
         }
-        let seed = event.parent == nil ? BlockHash.seed(model: event.adapter, cacheSalt: nil) : 0
+        let seed = run.parent == nil ? BlockHash.seed(model: run.adapter, cacheSalt: nil) : 0
         return unsafe names.withUnsafeBufferPointer { names in
             unsafe locals.withUnsafeBufferPointer { locals in
                 unsafe trie.store(
                     lane,
-                    after: event.parent.map { BlockName(engineHash: $0) },
-                    engine: unsafe names,
+                    after: run.parent,
+                    engine: names,
                     locals: UnsafeBufferPointer(rebasing: locals[..<names.count]),
                     seed: seed,
                     counted: true
@@ -303,19 +369,19 @@
     // MARK: - Lanes and domains
 
     /// The lane of the event's group and tier, opened where there is none, and anew where the block size has changed.
-    private mutating func lane(_ source: inout EventSource, _ place: Int, _ event: KVEvent) -> UInt16? {
+    private mutating func lane(_ source: inout EventSource, _ place: Int, _ run: StoredRun) -> UInt16? {
         var group = source.groups[place].group
-        if let first = group.lane, group.blockSize != event.blockSize {
+        if let first = group.lane, group.blockSize != run.blockSize {
             domains[source.domain].trie.closeHolder(first)
             group.lane = nil
         }
         if group.lane == nil {
             group.lane = domains[source.domain].trie.openHolder()
-            group.blockSize = event.blockSize
+            group.blockSize = run.blockSize
             source.groups[place].group = group
             rename(source)
         }
-        return group.lane.map { $0 + UInt16(event.tier.rawValue) }
+        return group.lane.map { $0 + UInt16(run.tier.rawValue) }
     }
 
     private func rename(_ source: EventSource) {
@@ -353,6 +419,7 @@
     /// publisher goes to the next domain that it has not tried, or to a new one.
     private mutating func changeDomain(_ source: inout EventSource, _ outcome: inout EventOutcome) {
         close(&source)
+        defer { log?.change(source.id, toDomain: source.domain) }
         outcome.hasMoved = true
         source.foreignDomains.append(source.domain)
         if let next = domains.indices.first(where: { !source.foreignDomains.contains($0) }) {

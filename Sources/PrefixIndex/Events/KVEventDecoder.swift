@@ -54,6 +54,9 @@ package struct KVEventDecoder {
     static let maxRank = 65_535
     /// Tokens of a block: engines go to 1,024; more would only be a way to hash megabytes at once.
     static let maxBlockSize = 65_536
+    /// Tokens, and blocks, of one event: twice the longest context of any model. A longer event ends its batch.
+    static let maxTokens = 1 << 22
+    static let maxHashes = 1 << 20
 
     /// Fills `event` with the next one. False behind the last.
     package mutating func next(_ event: KVEvent) throws(MessagePackError) -> Bool {
@@ -103,6 +106,7 @@ package struct KVEventDecoder {
         case .parent: event.parent = try readHash()
         case .tokens:
             let count = try reader.arrayCount()
+            guard count <= Self.maxTokens else { throw .outOfRange }
             event.reserveTokens(count)
             event.tokenCount = 0
             unsafe try reader.tokens(count, to: event.tokenStart)
@@ -121,6 +125,7 @@ package struct KVEventDecoder {
 
     private mutating func readHashes(_ event: KVEvent) throws(MessagePackError) {
         let count = try reader.arrayCount()
+        guard count <= Self.maxHashes else { throw .outOfRange }
         event.reserveHashes(count)
         event.hashCount = 0
         for index in 0..<count { unsafe event.hashStart[index] = try readHash() }

@@ -6,6 +6,7 @@ extension EventWriter {
     func snapshot() -> [UInt8] {
         var writer = ByteWriter()
         writer.varint(unit)
+        writer.varint(log.map { $0.first + $0.count } ?? changes)
         writer.varint(adapters.count)
         for adapter in adapters.sorted() { writer.text(adapter) }
         writer.varint(domains.count)
@@ -50,6 +51,7 @@ extension EventWriter {
         var reader = ByteReader(try SnapshotFormat.body(of: file, magic: SnapshotFormat.snapshotMagic))
         let unit = try reader.count(upTo: KVEventDecoder.maxBlockSize)
         guard unit > 0 else { throw .contradictory("a unit of no tokens") }
+        let changes = try reader.varint()
         var adapters = Set<String>()
         for _ in 0..<(try reader.count(upTo: Self.maxAdapters)) { adapters.insert(try reader.text()) }
         var domains: [HashDomain] = []
@@ -72,6 +74,7 @@ extension EventWriter {
         }
         guard reader.left == 0 else { throw .contradictory("bytes behind the end") }
         self.init(domains: domains, adapters: adapters, sources: sources, budget: budget, unit: unit)
+        self.changes = changes
     }
 
     private static func readDomain(_ reader: inout ByteReader, _ budget: Int) throws(SnapshotError) -> HashDomain {

@@ -13,6 +13,8 @@ package enum SnapshotError: Error, Hashable, CustomStringConvertible {
     /// It does not fit into the budget.
     case tooLarge
     case noMemory
+    /// A delta that does not begin where the index stands.
+    case gap(expected: UInt64, found: UInt64)
 
     package var description: String {
         switch self {
@@ -24,6 +26,7 @@ package enum SnapshotError: Error, Hashable, CustomStringConvertible {
         case .contradictory(let what): "the file contradicts itself: \(what)"
         case .tooLarge: "the index in it does not fit into the byte budget"
         case .noMemory: "the system refuses memory"
+        case .gap(let expected, let found): "the delta begins at change \(found), the index stands at \(expected)"
         }
     }
 }

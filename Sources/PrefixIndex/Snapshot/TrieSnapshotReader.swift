@@ -147,8 +147,8 @@ extension TrieWriter {
             }
         }
         pendingKeys = pending
-        unsafe try engines.lend(pending.count) { bytes in
-            for at in 0..<pending.count { unsafe chunk.engineFingerprints.set8(pending[at].position, bytes[at]) }
+        unsafe try engines.lend(chunk.length) { bytes in
+            for at in 0..<bytes.count { unsafe chunk.engineFingerprints.set8(at, bytes[at]) }
         }
         for name in pending {
             guard engine.insert(name.key, slot: chunk.slot(name.position)) else { throw .tooLarge }

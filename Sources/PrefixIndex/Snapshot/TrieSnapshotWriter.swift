@@ -29,8 +29,9 @@ extension TrieWriter {
             let held = heldMask(chunk)
             for position in 0..<chunk.length {
                 texts.fixed(chunk.fingerprints.word16(2 &* position))
-                guard held & (1 &<< UInt32(position)) != 0 else { continue }
+                // Of blocks that nobody holds too: they come back under the same hash.
                 engines.bytes.append(chunk.engineFingerprints.word8(position))
+                guard held & (1 &<< UInt32(position)) != 0 else { continue }
                 let key = unsafe keyOfSlot[Int(chunk.slot(position))]
                 keys.bytes.append(UInt8(truncatingIfNeeded: key))
                 keys.bytes.append(UInt8(truncatingIfNeeded: key &>> 8))
