@@ -10,15 +10,12 @@ package import Router
 package struct PickerConfiguration: Sendable, Hashable {
     package var mode: Mode?
     package var binding: Binding?
-    /// Pools whose requests are bound on arrival, whatever `binding` says.
-    package var earlyPools: Set<String> = []
     /// Dials by priority; empty: those of the mode for all.
     package var priorities: [PriorityClass] = []
     /// Priority by the name of the objective that a request's header carries.
     package var objectives: [String: Int] = [:]
     package var serviceLevel = ServiceLevelRule()
     package var serviceLevelByModel: [String: ServiceLevelRule] = [:]
-    package var serviceLevelByPool: [String: ServiceLevelRule] = [:]
     package var constraints: [Constraint] = []
     package var queue = QueueSettings()
     /// Engines beside the built-in ones, or in place of them.
@@ -47,7 +44,6 @@ package struct PickerConfiguration: Sendable, Hashable {
             var result = PickerConfiguration()
             result.mode = object.optional("mode")?.choice(Mode.self)
             result.binding = object.optional("binding")?.choice(Binding.self)
-            result.earlyPools = Set(strings(object.optional("earlyPools")) ?? [])
             result.priorities = (object.optional("priorities")?.list(maxCount: mostRules) ?? []).compactMap(priority)
             for (name, value) in object.optional("objectives")?.entries() ?? [] {
                 result.objectives[name] = value.integer(in: priorityRange)
@@ -68,9 +64,6 @@ package struct PickerConfiguration: Sendable, Hashable {
             if let rule = object.optional("default").flatMap(Self.rule) { result.serviceLevel = rule }
             for (name, value) in object.optional("models")?.entries() ?? [] {
                 result.serviceLevelByModel[name] = Self.rule(value)
-            }
-            for (name, value) in object.optional("pools")?.entries() ?? [] {
-                result.serviceLevelByPool[name] = Self.rule(value)
             }
             return result
         }
@@ -126,7 +119,6 @@ package struct PickerConfiguration: Sendable, Hashable {
             )
             queue.maximumBytes = object.integer("maximumBytes", in: 0...(1 << 40), default: queue.maximumBytes)
             queue.maximumHold = object.duration("maximumHold", in: latencies, default: queue.maximumHold)
-            queue.setsEnginePriority = object.bool("setsEnginePriority", default: queue.setsEnginePriority)
             return queue
         }
     }

@@ -97,22 +97,8 @@ package struct DecisionFrame: Sendable {
     /// Brings every pod to what its ledger says now. Where a pod's seconds are not to be trusted, its queue's length
     /// is: prompts there times `meanWork`.
     mutating func refresh(_ ledgers: inout [PodLedger], window: Double, meanWork: Double, now: Double) {
-        let count = min(ledgers.count, states.count)
-        // One check of who holds each array instead of one per pod: this loop is a third of a decision.
-        unsafe ledgers.withUnsafeMutableBufferPointer { ledgers in
-            unsafe states.withUnsafeMutableBufferPointer { states in
-                unsafe paces.withUnsafeMutableBufferPointer { paces in
-                    for pod in 0..<count {
-                        unsafe paces[pod] = Self.refreshed(
-                            &ledgers[pod],
-                            &states[pod],
-                            window: window,
-                            meanWork: meanWork,
-                            now: now
-                        )
-                    }
-                }
-            }
+        for pod in 0..<min(ledgers.count, states.count) {
+            paces[pod] = Self.refreshed(&ledgers[pod], &states[pod], window: window, meanWork: meanWork, now: now)
         }
     }
 

@@ -17,31 +17,26 @@ import Testing
             """
             mode: balanced
             binding: late
-            earlyPools: [batch]
             priorities:
               - {minimumPriority: 0, valueOfTime: 0.3, sloMissPrice: 0.6}
             objectives: {interactive: 10, batch: -1}
             serviceLevels:
               default: {ttft: 1s, ttftPerPromptToken: 250us, tpot: 50ms}
               models: {small: {ttft: 200ms}}
-              pools: {gold: {tpot: 20ms}}
             constraints:
               - {model: big, maximumPriority: 0, accelerators: [h100-sxm], excludedPods: [p-0], highestPrice: 0.05}
-            queue: {maximumRequests: 8, maximumBytes: 1024, maximumHold: 5s, setsEnginePriority: true}
+            queue: {maximumRequests: 8, maximumBytes: 1024, maximumHold: 5s}
             """
         )
         #expect(configuration.mode == .balanced)
         #expect(configuration.binding == .late)
-        #expect(configuration.earlyPools == ["batch"])
         #expect(configuration.priorities.first?.dials == Dials(valueOfTime: 0.3, sloMissPrice: Dollars(0.6)))
         #expect(configuration.objectives == ["interactive": 10, "batch": -1])
         #expect(configuration.serviceLevel.level(promptTokens: 1000).ttft == Seconds(1.25))
         #expect(configuration.serviceLevelByModel["small"]?.ttftBase == Seconds(0.2))
-        #expect(configuration.serviceLevelByPool["gold"]?.tpot == Seconds(0.02))
         #expect(configuration.constraints.first?.priceLimit == Dollars(0.05))
         #expect(configuration.constraints.first?.accelerators == ["h100-sxm"])
         #expect(configuration.queue.maximumRequests == 8)
-        #expect(configuration.queue.setsEnginePriority)
     }
 
     @Test(arguments: [

@@ -27,6 +27,11 @@ package final class HealthService: GRPCService {
         for service in services { set(service.name, isServing: isServing) }
     }
 
+    /// Ends every Watch, since this server is about to end: clients come back, and find another one.
+    package func endWatches() {
+        for watch in watches { watch.end() }
+    }
+
     package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {
         switch path {
         case "/grpc.health.v1.Health/Check": HealthCall(.check, call, self)
@@ -101,6 +106,8 @@ private final class HealthCall: GRPCCallHandler {
         lastTold = status
         send(HealthMessages.response(status))
     }
+
+    func end() { call.finish(GRPCStatus(.unavailable, "the server is ending")) }
 
     private func check(_ name: String) {
         guard let status = service.status(of: name) else {

@@ -72,6 +72,10 @@ final class DataPlane: Sendable {
     func drain(timeout: Seconds, done: @escaping @Sendable () -> Void) {
         let grace = min(timeout, Self.noticeTime)
         processing.drain(grace: .seconds(grace.rawValue), timeout: .seconds(timeout.rawValue), done: done)
+        // Those who watch have had the same time to hear that we are not ready.
+        loops[0].post { [self] in
+            loops[0].schedule(after: .seconds(grace.rawValue)) { [self] in healthServices.endWatches() }
+        }
     }
 
     /// How long clients are given to notice that we leave.

@@ -37,6 +37,14 @@ final class LoopHealth: @unchecked Sendable {
     /// A living process that is not ready must not be killed for it.
     private static let livenessName = "liveness"
 
+    /// An open Watch would hold up the end of a drain. May be called on any thread.
+    func endWatches() {
+        let state = state.withLock { $0 }
+        for index in state.entries.indices {
+            state.entries[index].loop.post { state.entries[index].service.endWatches() }
+        }
+    }
+
     /// May be called on any thread.
     func set(_ isServing: Bool, _ names: [String]) {
         let entries = state.withLock { state in

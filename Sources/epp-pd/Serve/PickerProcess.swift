@@ -189,14 +189,12 @@ extension PickerProcess {
         Router(
             options: RouterOptions(
                 binding: options.binding ?? configuration.binding ?? .early,
-                earlyPools: configuration.earlyPools,
                 mode: options.mode ?? configuration.mode ?? .latency,
                 classes: options.mode == nil ? configuration.priorities : [],
                 queue: configuration.queue,
                 connectors: catalog.connectors,
                 serviceLevel: configuration.serviceLevel,
                 serviceLevelByModel: configuration.serviceLevelByModel,
-                serviceLevelByPool: configuration.serviceLevelByPool,
                 constraints: configuration.constraints,
                 refusesUnknownModels: !options.passUnknownModels,
                 ignoresSubset: options.disableEndpointSubsetFilter,
