@@ -1,0 +1,3 @@
+module epp-pd/render
+
+go 1.24

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""The chart and the kustomizations: they render, say the same, and say what the picker and Prometheus understand."""
+
+import copy
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import kustomize_layout
+import manifests
+import pytest
+import yaml
+from manifests import CHART, NAMESPACE, ROOT
+
+VARIANTS = {
+    "default": {},
+    "prometheus": {"autoscaling": {"way": "prometheus"}},
+    "keda": {"autoscaling": {"way": "keda"}},
+    "external-metrics": {"autoscaling": {"way": "external-metrics"}},
+    "active-active": {"leaderElection": False, "replicas": 3, "podAnnotations": {"a/b": "c"}, "nodeSelector": {"x": "y"}},
+    "selector": {"endpointSelector": "app=vllm,tier in (a)", "endpointTargetPorts": "8000,8001", "priorityClassName": "high"},
+    "tls": {"tls": {"secret": "picker-tls"}, "autoscaling": {"way": "keda"}},
+    "bare": {
+        "tls": {"enabled": False}, "metricsAuth": False, "monitoring": {"enabled": False},
+        "networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False},
+        "decisionLogSample": "0.01", "decisionHeader": True, "extraArgs": ["--mode=cost"], "image": {"tag": "edge"},
+    },
+}  # fmt: skip
+
+
+def one(documents, kind, name="epp-pd"):
+    found = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
+    assert len(found) == 1, f"{kind}/{name}: {len(found)}"
+    return found[0]
+
+
+def container(documents):
+    return one(documents, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_renders_to_well_formed_objects(variant):
+    documents = manifests.chart(VARIANTS[variant])
+    keys = [manifests.key(document) for document in documents]
+    assert len(keys) == len(set(keys)), "an object comes twice"
+    for document in documents:
+        labels = document["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "epp-pd"
+    # Every binding names a role that is there, or a well-known one.
+    roles = {(d["kind"], d["metadata"]["name"]) for d in documents if d["kind"] in ("Role", "ClusterRole")}
+    for document in documents:
+        if document["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+            reference = document["roleRef"]
+            known = reference["name"] == "extension-apiserver-authentication-reader"
+            assert known or (reference["kind"], reference["name"]) in roles
+    # Ports, volumes and selectors fit together.
+    pod = one(documents, "Deployment")["spec"]["template"]
+    ports = {port["name"] for port in container(documents)["ports"]}
+    labels = pod["metadata"]["labels"]
+    for service in (d for d in documents if d["kind"] == "Service"):
+        assert service["spec"]["selector"].items() <= labels.items()
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    assert {m["name"] for m in container(documents)["volumeMounts"]} == {v["name"] for v in pod["spec"]["volumes"]}
+    assert pod["spec"]["terminationGracePeriodSeconds"] > 30
+
+
+def test_a_value_that_does_not_exist_is_an_error(tmp_path):
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    del values["pools"]
+    given = {"Values": values, "Release": {"Name": "x", "Namespace": "y"}, "Chart": {"AppVersion": "1"}}
+    outcome = subprocess.run(
+        [manifests.renderer(), "chart", CHART], input=json.dumps(given), capture_output=True, text=True
+    )
+    assert outcome.returncode != 0 and "pools" in outcome.stderr
+
+
+def test_templates_use_plain_functions_only():
+    """What Helm adds (Sprig, include, toYaml, lookup, …) is not used: the renderer, which has none of it, parsed all."""
+    for path in (CHART / "templates").iterdir():
+        for action in re.findall(r"\{\{(.*?)\}\}", path.read_text(), re.DOTALL):
+            assert not re.search(r"\b(include|toYaml|nindent|quote|default|required|tpl|lookup)\b", action), path
+
+
+@pytest.mark.parametrize("overlay", kustomize_layout.OVERLAYS)
+def test_chart_and_kustomization_say_the_same(overlay):
+    way = kustomize_layout.WAY_OF_OVERLAY[overlay]
+    ours = {manifests.key(d): d for d in manifests.chart({"autoscaling": {"way": way}})}
+    theirs = {manifests.key(d): d for d in manifests.kustomize(f"kustomize/overlays/{overlay}")}
+    assert sorted(ours) == sorted(theirs)
+    for key, document in ours.items():
+        assert document == theirs[key], key
+
+
+def test_the_kustomization_is_what_the_chart_gives():
+    expected = kustomize_layout.files()
+    present = {path for path in kustomize_layout.KUSTOMIZE.rglob("*") if path.is_file()}
+    assert present == set(expected), "run scripts/kustomize-from-chart"
+    for path, text in expected.items():
+        assert path.read_text() == text, f"{path}: run scripts/kustomize-from-chart"
+
+
+def test_namespace_and_image_of_a_kustomization_reach_every_object():
+    files = copy.deepcopy(manifests._deploy_files())
+    overlay = files["kustomize/overlays/keda/kustomization.yaml"][0]
+    overlay["namespace"] = "elsewhere"
+    overlay["images"] = [{"name": "epp-pd", "newName": "registry.example/epp-pd", "newTag": "1.2.3"}]
+    documents = json.loads(manifests._run("kustomize", "kustomize/overlays/keda", files))
+    assert container(documents)["image"] == "registry.example/epp-pd:1.2.3"
+    for document in documents:
+        assert document["metadata"].get("namespace", "elsewhere") == "elsewhere"
+        for subject in document.get("subjects", []):
+            assert subject["namespace"] == ("elsewhere" if subject["name"] == "epp-pd" else "monitoring")
+
+
+@pytest.mark.parametrize("field", ["patches", "configMapGenerator", "namePrefix"])
+def test_other_fields_of_a_kustomization_are_refused(field):
+    files = {"x/kustomization.yaml": [{"kind": "Kustomization", "resources": [], field: []}]}
+    outcome = subprocess.run(
+        [manifests.renderer(), "kustomize", "x"], input=json.dumps(files), capture_output=True, text=True
+    )
+    assert outcome.returncode != 0 and field in outcome.stderr
+
+
+def test_the_pod_is_locked_down():
+    documents = manifests.chart()
+    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
+    context = container(documents)["securityContext"]
+    assert context == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}
+    }  # fmt: skip
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        assert probe in container(documents)
+    assert container(documents)["resources"]["requests"] and container(documents)["resources"]["limits"]["memory"]
+
+
+def test_roll_outs_with_a_follower_that_is_never_ready_come_to_an_end():
+    documents = manifests.chart()
+    assert one(documents, "Deployment")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == "100%"
+    budget = one(documents, "PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1 and "minAvailable" not in budget
+    alone = one(manifests.chart({"leaderElection": False}), "Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert alone["maxUnavailable"] == 0
+
+
+def test_rights_are_the_least():
+    documents = manifests.chart()
+    rules = [rule for d in documents if d["kind"] in ("Role", "ClusterRole") for rule in d["rules"]]
+    for rule in rules:
+        assert "*" not in rule["verbs"]
+        writes = set(rule["verbs"]) - {"get", "list", "watch"}
+        if writes:
+            resources = set(rule.get("resources", []))
+            assert resources <= {"leases", "tokenreviews", "subjectaccessreviews"}, rule
+        assert "secrets" not in rule.get("resources", [])
+    assert not any(
+        "leases" in rule.get("resources", [])
+        for d in manifests.chart({"leaderElection": False})
+        if d["kind"] == "Role"
+        for rule in d["rules"]
+    )
+
+
+def test_prefill_and_decode_scale_apart():
+    for way, kind in (("prometheus", "HorizontalPodAutoscaler"), ("external-metrics", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):  # fmt: skip
+        scalers = [d for d in manifests.chart({"autoscaling": {"way": way}}) if d["kind"] == kind]
+        targets = {d["spec"]["scaleTargetRef"]["name"] for d in scalers}
+        assert targets == {"vllm-prefill-h100", "vllm-prefill-l40s", "vllm-decode-h100", "vllm-decode-l40s"}
+    assert not [d for d in manifests.chart() if d["kind"] in ("HorizontalPodAutoscaler", "ScaledObject", "APIService")]
+
+
+# MARK: - What Prometheus and Grafana are told
+
+
+def documented_metrics() -> set[str]:
+    names = set()
+    for page in ("metrics.md", "autoscaling.md"):
+        path = ROOT / "docs" / page
+        if path.exists():
+            names |= set(re.findall(r"`((?:epp_pd|inference_pool)_[a-z0-9_]+)`", path.read_text()))
+    return names
+
+
+def used_metrics(text: str) -> set[str]:
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bepp_pd_[a-z0-9_]+", text)}
+
+
+def dashboard() -> dict:
+    return json.loads((CHART / "dashboards" / "epp-pd.json").read_text())
+
+
+def test_expressions_name_metrics_that_exist():
+    known = documented_metrics()
+    rules = one(manifests.chart(), "PrometheusRule")["spec"]
+    expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    for panel in dashboard()["panels"]:
+        expressions += [target["expr"] for target in panel["targets"]]
+    assert len(expressions) > 30
+    for expression in expressions:
+        assert used_metrics(expression), expression
+        assert used_metrics(expression) <= known, expression
+
+
+def test_the_dashboard_is_in_order():
+    board = dashboard()
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+    cells = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]}
+    assert len(cells) == len(ids), "panels lie over each other"
+    config = one(manifests.chart(), "ConfigMap", "epp-pd-dashboard")
+    assert json.loads(config["data"]["epp-pd.json"]) == board
+
+
+def test_promtool_accepts_alerts_and_dashboard_expressions(tmp_path):
+    promtool = ROOT / ".tools" / "promtool"
+    if not promtool.exists():
+        pytest.skip("no promtool: run scripts/setup")
+    groups = one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
+    expressions = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+    concrete = [e.replace("$__rate_interval", "5m") for e in expressions]
+    groups = groups + [
+        {"name": "dashboard", "rules": [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(concrete)]}
+    ]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": groups}))
+    outcome = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
