@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""Gateways, examples and the demo: they parse, follow the CRDs' schemas, and trust no client."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import manifests
+import pytest
+import rig
+import yaml
+from manifests import DEPLOY, ROOT
+
+GATEWAYS = ("standalone", "envoy-gateway", "kgateway", "istio", "gke")
+FOLDERS = [f"gateways/{name}" for name in GATEWAYS] + ["examples/mixed-h100-l40s", "demo"]
+
+
+def schemas() -> dict[tuple[str, str], dict]:
+    """The structural schema of each version of each CRD, closed: unknown fields are errors, as `kubectl` says."""
+
+    def close(schema):
+        if isinstance(schema, dict):
+            if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
+                schema["additionalProperties"] = False
+            for inner in schema.values():
+                close(inner)
+        if isinstance(schema, list):
+            for inner in schema:
+                close(inner)
+
+    found = {}
+    for path in (ROOT / "Tests" / "Fixtures" / "crds").glob("*.yaml"):
+        definition = yaml.safe_load(path.read_text())["spec"]
+        for version in definition["versions"]:
+            schema = version["schema"]["openAPIV3Schema"]
+            close(schema)
+            schema["properties"]["metadata"] = {"type": "object"}
+            found[f"{definition['group']}/{version['name']}", definition["names"]["kind"]] = schema
+    return found
+
+
+SCHEMAS = schemas()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_expands(folder):
+    for document in manifests.kustomize(folder):
+        assert document["apiVersion"] and document["kind"] and document["metadata"]["name"]
+        assert "status" not in document
+
+
+@pytest.mark.parametrize("path", manifests.plain_manifests(), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_custom_resources_follow_their_schemas(path):
+    for document in manifests.documents(path):
+        schema = SCHEMAS.get((document["apiVersion"], document["kind"]))
+        if schema:
+            jsonschema.validate(document, schema)
+
+
+def test_the_schemas_are_used_and_can_fail():
+    kinds = {
+        (d["apiVersion"], d["kind"]) for path in manifests.plain_manifests() for d in manifests.documents(path)
+    } & set(SCHEMAS)
+    assert {kind for _, kind in kinds} == {"InferencePool", "InferenceObjective"}
+    pool = next(d for d in manifests.documents(DEPLOY / "examples/mixed-h100-l40s/pools.yaml"))
+    schema = SCHEMAS[pool["apiVersion"], pool["kind"]]
+    pool["spec"]["targetPorts"] = [{"number": 70000}]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(pool, schema)
+
+
+def steering_headers() -> list[str]:
+    """As the picker removes them itself."""
+    source = (ROOT / "Sources/Gateway/Exchange/HeaderNames.swift").read_text()
+    block = re.search(r"steering = \[(.*?)\]", source, re.DOTALL).group(1)
+    return re.findall(r'"([^"]+)"', block)
+
+
+@pytest.mark.parametrize("gateway", [name for name in GATEWAYS if name != "gke"])
+def test_gateways_strip_what_clients_must_not_say(gateway):
+    text = "\n".join(path.read_text() for path in (DEPLOY / "gateways" / gateway).glob("*.yaml"))
+    assert len(steering_headers()) > 5
+    for header in steering_headers():
+        assert re.search(rf"-( remove:)? {header}$", text, re.MULTILINE), header
+
+
+def test_no_route_removes_headers_after_the_picker_set_them():
+    for path in manifests.plain_manifests():
+        for document in manifests.documents(path):
+            if document["kind"] == "HTTPRoute":
+                assert "RequestHeaderModifier" not in str(document), path
+
+
+def test_routes_lead_to_the_pool_of_decode_pods_and_the_pools_select_the_pods():
+    example = manifests.kustomize("examples/mixed-h100-l40s")
+    pods = [d["spec"]["template"]["metadata"]["labels"] for d in example if d["kind"] == "Deployment"]
+    pools = {d["metadata"]["name"]: d["spec"] for d in example if d["kind"] == "InferencePool"}
+    selected = {
+        name: [labels for labels in pods if pool["selector"]["matchLabels"].items() <= labels.items()]
+        for name, pool in pools.items()
+    }
+    for name, role in (("llama-70b-decode", "decode"), ("llama-70b-prefill", "prefill")):
+        assert {labels["llm-d.ai/role"] for labels in selected[name]} == {role}
+        assert {labels["epp-pd.io/accelerator"] for labels in selected[name]} == {"h100-sxm", "l40s"}
+    picker = yaml.safe_load((manifests.CHART / "values.yaml").read_text())
+    assert set(picker["pools"]) == set(pools)
+    # What the autoscalers of the chart scale is what the example has.
+    scaled = {target["deployment"]: target for target in picker["autoscaling"]["targets"]}
+    deployments = {d["metadata"]["name"]: d for d in example if d["kind"] == "Deployment"}
+    assert set(scaled) == set(deployments)
+    for name, target in scaled.items():
+        labels = deployments[name]["spec"]["template"]["metadata"]["labels"]
+        assert (target["role"], target["accelerator"]) == (labels["llm-d.ai/role"], labels["epp-pd.io/accelerator"])
+        assert labels in selected[target["pool"]]
+    for gateway in GATEWAYS[1:]:
+        route = next(d for d in manifests.kustomize(f"gateways/{gateway}") if d["kind"] == "HTTPRoute")
+        (backend,) = route["spec"]["rules"][0]["backendRefs"]
+        assert backend["kind"] == "InferencePool" and backend["name"] == "llama-70b-decode"
+
+
+def standalone_envoy() -> dict:
+    (config,) = manifests.documents(DEPLOY / "gateways/standalone/configmap.yaml")
+    return yaml.safe_load(config["data"]["envoy.yaml"])
+
+
+def test_the_standalone_envoy_is_the_tested_configuration():
+    """The end-to-end tests run deploy/envoy/full-duplex-tls.yaml: only addresses may differ from it."""
+    tested = yaml.safe_load((DEPLOY / "envoy/full-duplex-tls.yaml").read_text())
+    ours = standalone_envoy()
+    listener = ours["static_resources"]["listeners"][0]["address"]["socket_address"]
+    assert listener["address"] == "0.0.0.0"
+    listener["address"] = "127.0.0.1"
+    endpoint = rig.cluster(ours, "epp")["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint["address"]["socket_address"]["address"] == "epp-pd"
+    endpoint["address"]["socket_address"]["address"] = "127.0.0.1"
+    assert ours == tested
+
+
+def test_envoy_accepts_the_standalone_configuration(tmp_path):
+    path = tmp_path / "envoy.yaml"
+    path.write_text(yaml.safe_dump(standalone_envoy()))
+    outcome = subprocess.run(
+        [rig.envoy_path(), "--mode", "validate", "--disable-hot-restart", "-c", path], capture_output=True, text=True
+    )
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.parametrize("folder", ["demo", "gateways/standalone"])
+def test_pods_of_ours_are_locked_down(folder):
+    for document in manifests.kustomize(folder):
+        if document["kind"] != "Deployment":
+            continue
+        pod = document["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_demo_needs_no_custom_resource_and_no_gpu():
+    for document in manifests.kustomize("demo"):
+        assert "." not in document["apiVersion"].split("/")[0] or document["apiVersion"].startswith("rbac.")
+        assert "nvidia.com/gpu" not in str(document)
+        assert document["metadata"].get("namespace", document["metadata"]["name"]) == "epp-pd-demo"
+
+
+def images() -> set[str]:
+    return {
+        image
+        for path in manifests.plain_manifests()
+        for image in re.findall(r"image: (\S+)", Path(path).read_text())
+    }
+
+
+def test_images_are_pinned():
+    version = re.search(r'version = "([^"]+)"', (ROOT / "Sources/epp-pd/EPPPD.swift").read_text()).group(1)
+    for image in images():
+        name, _, tag = image.partition(":")
+        assert tag and tag != "latest", image
+        if name == "epp-pd":
+            assert tag == version
+    chart = yaml.safe_load((manifests.CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == version
