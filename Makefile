@@ -1,5 +1,5 @@
 # An index of scripts/: each target is one line. `make help` lists them.
-.PHONY: help setup build test demo check sanitize
+.PHONY: help setup build test demo check sanitize bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,3 +23,6 @@ check: ## format, warnings, tidy
 
 sanitize: ## the Swift suite under ThreadSanitizer and AddressSanitizer
 	@scripts/sanitize
+
+bench: ## what the data path costs, with the real Envoy in front
+	@scripts/bench

@@ -126,7 +126,7 @@ if Context.environment["BENCHMARKS"] != nil {
     package.targets.append(
         .executableTarget(
             name: "epp-pd-bench",
-            dependencies: ["PrefixIndex", argumentParser],
+            dependencies: ["PrefixIndex", "Gateway", "Transport", "CLinux", argumentParser],
             swiftSettings: settings
         )
     )

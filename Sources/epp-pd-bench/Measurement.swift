@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import CLinux
 import Glibc
 
 /// Clocks and sizes of this process.

@@ -260,7 +260,8 @@ class Envoy:
     """
 
     def __init__(
-        self, folder: Path, template: str, picker_port: int, pods: list[int] = (), edit=None, variants=None, name="envoy"
+        self, folder: Path, template: str, picker_port: int, pods: list[int] = (), edit=None, variants=None, name="envoy",
+        concurrency: int = 1,
     ):
         config = yaml.safe_load((ROOT / "deploy" / "envoy" / f"{template}.yaml").read_text())
         self.port, self.admin_port = free_port(), free_port()
@@ -292,7 +293,7 @@ class Envoy:
         self.process = Process(
             name,
             [
-                envoy_path(), "-c", path, "--concurrency", "1", "--disable-hot-restart",
+                envoy_path(), "-c", path, "--concurrency", str(concurrency), "--disable-hot-restart",
                 "--file-flush-interval-msec", "200", "--log-level", "warning",
             ],
             folder,
