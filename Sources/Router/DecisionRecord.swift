@@ -57,8 +57,14 @@ package struct DecisionInput: Sendable, Hashable, Codable {
 /// One line of the decision log.
 package struct DecisionRecord: Sendable, Hashable, Codable {
     package var input: DecisionInput
-    /// nil where no candidate was left.
+    /// nil where no candidate was left, and where load alone decided.
     package var chosen: Candidate?
+    /// Why the request was refused.
+    package var refusal: Refusal?
+    /// For a request without an inference: what load alone decided by.
+    package var byLoad: LoadChoice?
+    /// The place among the input's pods that load alone chose.
+    package var placedByLoad: Int?
 
     package init(input: DecisionInput, chosen: Candidate?) {
         self.input = input
@@ -66,5 +72,12 @@ package struct DecisionRecord: Sendable, Hashable, Codable {
     }
 
     /// True when replaying gives the same choice, and every term of it to the last bit.
-    package var replays: Bool { input.choose() == chosen }
+    package var replays: Bool {
+        if let byLoad { return byLoad.choice == placedByLoad }
+        switch refusal {
+        // Refused without a look at the candidates.
+        case .shed, .unknownModel: return chosen == nil
+        case .noEndpoint, nil: return input.choose() == chosen
+        }
+    }
 }

@@ -28,6 +28,7 @@ extension Router {
     /// Queues a request, if it can be served at all, and places what can be placed.
     private mutating func hold(_ request: InferenceRequest, into actions: inout [RouterAction]) {
         if let refusal = prepare(request, pool(for: request)) {
+            recordRefusal(request, refusal)
             refuse(request.id, refusal, into: &actions)
         } else if enqueue(request) {
             pump(into: &actions)
@@ -55,21 +56,13 @@ extension Router {
     /// Requests without an inference: the pod with the fewest requests, a draw among equals.
     private mutating func placeByLoad(_ request: InferenceRequest, into actions: inout [RouterAction]) {
         enter(pool(for: request), subset: request.subset)
-        var least = Double.infinity
-        var chosen: Int?
-        var equals = 0.0
+        var loads = [Double?](repeating: nil, count: fleet.endpoints.count)
         for index in frame.decodes {
-            let load = Double(ledgers[index].inFlight) + ledgers[index].foreignBatch.rounded()
-            if load < least {
-                least = load
-                chosen = index
-                equals = 1
-            } else if load == least {
-                equals += 1
-                if draws.unit() * equals < 1 { chosen = index }
-            }
+            loads[index] = Double(ledgers[index].inFlight) + ledgers[index].foreignBatch.rounded()
         }
-        guard let chosen else {
+        let load = LoadChoice(loads: loads, draw: draws.draw())
+        record(request, load)
+        guard let chosen = load.choice else {
             actions.append(.refuse(request.id, .noEndpoint(reason: "no endpoint is eligible")))
             return
         }

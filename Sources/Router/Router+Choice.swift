@@ -37,7 +37,10 @@ extension Router {
     /// who waits for whom, so they are not counted as delayed.
     mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, ahead: Double?) -> Verdict {
         let pool = pool(for: request)
-        if let refusal = prepare(request, pool) { return .refused(refusal) }
+        if let refusal = prepare(request, pool) {
+            recordRefusal(request, refusal)
+            return .refused(refusal)
+        }
         if ahead == nil { refreshAll() }
         let facts = facts(of: request, priceLimit: pool.priceLimit, arrivedAt: arrivedAt)
         let settings = currentSettings
@@ -52,8 +55,9 @@ extension Router {
         let draw = draws.draw()
         let chosen = search.best(for: facts, in: frame, dials: dials, settings: settings, draw: draw)
         guard let chosen else {
-            record(request, facts, dials: dials, settings: settings, draw: draw, chosen: nil)
-            return .refused(.noEndpoint(reason: "no candidate within the price limit"))
+            let refusal = Refusal.noEndpoint(reason: "no candidate within the price limit")
+            record(request, facts, dials: dials, settings: settings, draw: draw) { $0.refusal = refusal }
+            return .refused(refusal)
         }
         return .chosen(Choice(candidate: chosen, facts: facts, dials: dials, settings: settings, draw: draw))
     }

@@ -14,9 +14,8 @@ extension Router {
             facts,
             dials: choice.dials,
             settings: choice.settings,
-            draw: choice.draw,
-            chosen: chosen
-        )
+            draw: choice.draw
+        ) { $0.chosen = chosen }
         let decision = Decision(
             placement: chosen.placement,
             pullFrom: chosen.pullFrom,
@@ -29,7 +28,7 @@ extension Router {
         )
         reuse.add(Double(chosen.cachedTokens), of: Double(max(request.promptTokens, 1)))
         meanWork = meanWork == 0 ? terms.prefill.rawValue : meanWork + 0.05 * (terms.prefill.rawValue - meanWork)
-        counts.dispatched(chosen.placement)
+        counts.dispatched(chosen.placement, lacksPrefills: frame.prefills.isEmpty && fleetHasPrefills)
         enterLedger(request, choice)
         // Learned now, not when the answer comes: the siblings of a new prefix arrive before that.
         if !request.prefix.hashes.isEmpty {
@@ -71,45 +70,5 @@ extension Router {
             result.append(destination)
         }
         return result
-    }
-
-    mutating func record(
-        _ request: InferenceRequest,
-        _ facts: RequestFacts,
-        dials: Dials,
-        settings: CostSettings,
-        draw: UInt64,
-        chosen: Candidate?
-    ) {
-        guard options.recordedShare > 0, records.count < Self.maximumRecords,
-            Double(mixed(facts.id.rawValue) >> 11) * 0x1p-53 < options.recordedShare
-        else { return }
-        let pool = pool(for: request)
-        let prefills = Set(frame.prefills)
-        let decodes = Set(frame.decodes)
-        let pods = fleet.endpoints.enumerated().map { index, status in
-            let isUsed = prefills.contains(index) || decodes.contains(index)
-            return PodView(
-                name: status.endpoint.name,
-                accelerator: status.endpoint.accelerator,
-                held: frame.held[index],
-                mayPrefill: prefills.contains(index),
-                mayDecode: decodes.contains(index),
-                ineligible: isUsed ? nil : pool.reasons[index] ?? .notInSubset,
-                state: frame.states[index]
-            )
-        }
-        let input = DecisionInput(
-            now: now,
-            draw: draw,
-            request: facts,
-            dials: dials,
-            settings: settings,
-            surroundings: frame.surroundings,
-            layouts: frame.links.layouts,
-            connectors: options.connectors,
-            pods: pods
-        )
-        records.append(DecisionRecord(input: input, chosen: chosen))
     }
 }

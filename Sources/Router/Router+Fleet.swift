@@ -37,6 +37,7 @@ extension Router {
         if !sameFleet {
             hostPorts.removeAll(keepingCapacity: true)
             for (index, status) in sorted.endpoints.enumerated() { hostPorts[status.endpoint.hostPort] = index }
+            fleetHasPrefills = sorted.endpoints.contains { $0.endpoint.mayPrefillForOthers }
         }
         if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }
         if !sameFleet { forgetPools() }

@@ -213,7 +213,9 @@ extension Router {
     }
 
     mutating func shed(_ request: InferenceRequest, reason: String, into actions: inout [RouterAction]) {
-        refuse(request.id, .shed(reason: reason, retryAfter: shedRetry()), into: &actions)
+        let refusal = Refusal.shed(reason: reason, retryAfter: shedRetry())
+        recordRefusal(request, refusal)
+        refuse(request.id, refusal, into: &actions)
     }
 
     /// The next moment at which a pod opens or a hold ends; soon, if some pod is open and requests are held all the same.

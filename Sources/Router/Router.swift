@@ -20,6 +20,8 @@ package struct Router: Sendable {
 
     // One entry per endpoint, in the order of ids.
     var fleet = FleetSnapshot.empty
+    /// Whether any endpoint computes prompts for others, available or not.
+    var fleetHasPrefills = false
     var ledgers: [PodLedger] = []
     var healths: [EndpointHealth] = []
     /// When each endpoint's load was last taken into account.

@@ -8,6 +8,8 @@ package struct RouterCounts: Sendable, Hashable, Codable {
     package internal(set) var pairs: UInt64 = 0
     package internal(set) var local: UInt64 = 0
     package internal(set) var both: UInt64 = 0
+    /// Of `local`: because no prefill pod was left, though the fleet has some.
+    package internal(set) var localForLack: UInt64 = 0
     package internal(set) var completed: UInt64 = 0
     package internal(set) var cancelled: UInt64 = 0
     package internal(set) var failed: UInt64 = 0
@@ -20,10 +22,12 @@ package struct RouterCounts: Sendable, Hashable, Codable {
     /// Prompt tokens of requests in flight.
     package internal(set) var tokensInFlight = 0
 
-    mutating func dispatched(_ placement: Placement) {
+    mutating func dispatched(_ placement: Placement, lacksPrefills: Bool) {
         switch placement {
         case .pair: pairs += 1
-        case .local: local += 1
+        case .local:
+            local += 1
+            if lacksPrefills { localForLack += 1 }
         case .both: both += 1
         }
     }

@@ -46,6 +46,26 @@ package enum MetricFamilies {
         .gauge,
         "Requests that wait in the picker for a pod."
     )
+    static let queueOverflows = MetricFamily(
+        "epp_pd_queue_overflows_total",
+        .counter,
+        "Requests that were placed on arrival because the queue was full."
+    )
+    static let localPrefillsForLack = MetricFamily(
+        "epp_pd_local_prefills_forced_total",
+        .counter,
+        "Prompts that a decode pod computed itself because no prefill pod was left."
+    )
+    static let bodyBytes = MetricFamily(
+        "epp_pd_request_body_bytes",
+        .gauge,
+        "Memory of the request bodies that are on their way or wait for their decision."
+    )
+    static let bodiesRefused = MetricFamily(
+        "epp_pd_request_bodies_refused_total",
+        .counter,
+        "Requests that were refused because --body-memory-mib was used up."
+    )
     static let decisionDuration = MetricFamily(
         "epp_pd_decision_duration_seconds",
         .histogram,
@@ -149,7 +169,7 @@ package enum MetricFamilies {
     static let endpointsAvailable = MetricFamily(
         "epp_pd_pool_endpoints_available",
         .gauge,
-        "Endpoints that are candidates.",
+        "Endpoints that are candidates: neither unreachable nor paused for what their answers showed.",
         labels: groupLabels
     )
     static let endpointsUnknown = MetricFamily(
@@ -273,7 +293,7 @@ package enum MetricFamilies {
     /// In the order of the page.
     package static let all: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
-        decisionDuration, requestDuration, ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
+        queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration, ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
         tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
         prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,
         poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,

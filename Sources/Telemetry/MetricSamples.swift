@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+package import Router
+
 /// What other rooms count by themselves; read when the page is made.
 package struct MetricSamples: Sendable, Hashable {
     package struct Reason: Sendable, Hashable {
@@ -14,6 +16,10 @@ package struct MetricSamples: Sendable, Hashable {
     }
 
     package var requestsWaiting = 0
+    /// Endpoints that are left out for what their answers or scrapes have shown.
+    package var pausedEndpoints: Set<EndpointID> = []
+    package var localPrefillsForLack: UInt64 = 0
+    package var queueOverflows: UInt64 = 0
     package var scrapes = 0
     package var scrapeErrors: [Reason] = []
     package var modelLists = 0
@@ -28,6 +34,8 @@ package struct MetricSamples: Sendable, Hashable {
     package var immediateAnswers: [Reason] = []
     package var servedElsewhere = 0
     package var protocolViolations = 0
+    package var bodyBytes = 0
+    package var bodiesRefused = 0
     package var decisionLogDropped = 0
     package var processorSeconds = 0.0
     package var residentBytes = 0

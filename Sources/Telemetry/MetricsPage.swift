@@ -11,7 +11,7 @@ enum MetricsPage {
         requests(store, samples, &page)
         predictions(store, &page)
         tokens(store, &page)
-        pools(store, &page)
+        pools(store, samples, &page)
         knowledge(store, samples, &page)
         process(samples, &page)
         return page.text
@@ -41,6 +41,12 @@ enum MetricsPage {
         single(F.requestsInFlight, store.requestsInFlight, &page)
         single(F.tokensInFlight, store.tokensInFlight, &page)
         single(F.requestsWaiting, samples.requestsWaiting, &page)
+        page.begin(F.queueOverflows)
+        page.sample(F.queueOverflows, [], samples.queueOverflows)
+        page.begin(F.localPrefillsForLack)
+        page.sample(F.localPrefillsForLack, [], samples.localPrefillsForLack)
+        single(F.bodyBytes, samples.bodyBytes, &page)
+        single(F.bodiesRefused, samples.bodiesRefused, &page)
         page.begin(F.decisionDuration)
         page.histogram(F.decisionDuration, [], store.decisionDuration)
         histograms(F.requestDuration, store, &page) { $0.requestDuration }
@@ -83,12 +89,13 @@ enum MetricsPage {
         var known: Int { endpoints - unknown }
     }
 
-    private static func pools(_ store: MetricStore, _ page: inout Exposition) {
+    private static func pools(_ store: MetricStore, _ samples: MetricSamples, _ page: inout Exposition) {
         var all = [Aggregate](repeating: Aggregate(), count: store.groups.groups.count)
         for status in store.fleet.endpoints {
             let group = store.groups.group(of: status.endpoint.id)
             all[group].endpoints += 1
-            all[group].available += status.unavailable == nil ? 1 : 0
+            let isPaused = samples.pausedEndpoints.contains(status.endpoint.id)
+            all[group].available += status.unavailable == nil && !isPaused ? 1 : 0
             if let load = status.load {
                 all[group].waiting += load.waiting
                 all[group].running += load.running

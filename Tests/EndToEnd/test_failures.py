@@ -6,9 +6,15 @@ import http.client
 import json
 import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
 import pytest
 import rig
 import wire
@@ -74,6 +80,47 @@ def test_the_last_pod_stays_a_candidate(own):
     assert {wire.post(gateway.port, wire.body())[0] for _ in range(8)} == {503}
     gateway.upstream.open(gateway.upstream.ports[0])
     assert wire.post(gateway.port, wire.body())[0] == 200
+
+
+class HealthWatch:
+    """One open grpc.health.v1 Watch, read on a thread of its own."""
+
+    def __init__(self, port: int):
+        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.socket = socket.create_connection((rig.HOST, port), 5)
+        self.data = b""
+        self.connection.initiate_connection()
+        fields = {
+            ":method": "POST", ":scheme": "http", ":authority": "epp", ":path": "/grpc.health.v1.Health/Watch",
+            "content-type": "application/grpc", "te": "trailers",
+        }  # fmt: skip
+        self.connection.send_headers(1, list(fields.items()))
+        self.connection.send_data(1, bytes(5), end_stream=True)
+        self.socket.sendall(self.connection.data_to_send())
+        self.socket.settimeout(30)
+        self.thread = threading.Thread(target=self.read)
+
+    def read(self):
+        try:
+            while received := self.socket.recv(65536):
+                for event in self.connection.receive_data(received):
+                    if isinstance(event, h2.events.DataReceived):
+                        self.data += event.data
+                self.socket.sendall(self.connection.data_to_send())
+        except (OSError, h2.exceptions.ProtocolError):
+            pass  # the picker is gone, or h2 takes its GOAWAY for the end of all streams
+
+    def statuses(self) -> list[int]:
+        """Each message is five bytes of prefix, and a HealthCheckResponse: field 1, the status."""
+        return [self.data[i + 6] for i in range(0, len(self.data) - 6, 7)]
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+        self.thread.join(40)
 
 
 class Streams:
@@ -232,3 +279,58 @@ def test_requests_are_served_while_draining(tmp_path):
         assert gateway.picker.process.child.wait(15) == 0
     finally:
         gateway.stop()
+
+
+def test_sigterm_at_any_moment_of_the_start(tmp_path):
+    fleet = fleet_of([rig.free_port()])
+    for attempt in range(8):
+        path = tmp_path / f"fleet-{attempt}.yaml"
+        path.write_text(json.dumps(fleet))
+        flags = [f"--{name}={rig.free_port()}" for name in ("grpc-port", "grpc-health-port", "metrics-port")]
+        child = subprocess.Popen(
+            [rig.binary(), "serve", "--fleet", path, "--secure-serving=false", "--drain-timeout=1s", *flags],
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(attempt * 0.05)
+        child.terminate()
+        # Before the handler stands the kernel ends it.
+        assert child.wait(10) in (0, -signal.SIGTERM)
+
+
+def test_a_health_watch_hears_of_the_drain_and_does_not_hold_it_up(tmp_path):
+    gateway = Gateway(tmp_path, flags=("--drain-timeout=20s",))
+    try:
+        with HealthWatch(gateway.picker.port) as watch:
+            rig.wait_until(lambda: watch.statuses() == [1], "the first status", 5)
+            start = time.monotonic()
+            os.kill(gateway.picker.process.child.pid, signal.SIGTERM)
+            rig.wait_until(lambda: watch.statuses() == [1, 2], "NOT_SERVING", 5)
+            assert gateway.picker.process.child.wait(15) == 0
+            assert time.monotonic() - start < 9
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize("share, least, most", [(1, 60, 60), (0.25, 3, 30), (0, 0, 0)])
+def test_the_decision_log_on_standard_output_and_its_sample(tmp_path, share, least, most):
+    gateway = Gateway(tmp_path, flags=("--decision-log=-", f"--decision-log-sample={share}"))
+    try:
+        for index in range(58):
+            assert wire.post(gateway.port, wire.body(f"question {index}"))[0] == 200
+        # What is no inference and what no pod serves leaves a record too.
+        assert wire.get(gateway.port, "/v1/models")[0] == 200
+        assert wire.post(gateway.port, wire.body(), {"x-test-subset": "10.9.9.9:1"})[0] == 503
+    finally:
+        gateway.stop()
+    log = tmp_path / "decisions.jsonl"
+    lines = [line for line in gateway.picker.process.log.read_text().splitlines() if line.startswith('{"')]
+    log.write_text("".join(line + "\n" for line in lines))
+    assert least <= len(lines) <= most
+    if share == 1:
+        records = [json.loads(line) for line in lines]
+        assert sum("byLoad" in r for r in records) == 1
+        assert sum("refusal" in r for r in records) == 1
+        explained = subprocess.run([rig.binary(), "explain", log], capture_output=True, text=True).stdout
+        assert "no inference: by load" in explained
+        assert "refused, 503: the subset matches no eligible endpoint" in explained
+    assert subprocess.run([rig.binary(), "explain", log, "--check"]).returncode == 0

@@ -101,6 +101,7 @@ def test_without_prefill_pods_decode_pods_prefill_themselves(mixed):
     trials = math.ceil(math.log2((time.monotonic() - start) * SCALE + 2))
     assert outcomes.count(False) <= 2 * (3 + trials)
     assert outcomes[6:].count(True) > outcomes[6:].count(False)
+    assert mixed.picker.metrics().sum("epp_pd_local_prefills_forced_total") >= outcomes[6:].count(True) / 2
     mixed.picker.wait_idle()
 
 

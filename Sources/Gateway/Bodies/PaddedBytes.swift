@@ -10,7 +10,8 @@ internal import CSimdjson
     private static let firstCapacity = 4096
 
     private var start: UnsafeMutableRawPointer?
-    private var capacity = 0
+    private(set) var capacity = 0
+    private var announced = 0
     private(set) var count = 0
 
     init() { unsafe start = nil }
@@ -20,10 +21,20 @@ internal import CSimdjson
     /// Lent until the next change.
     var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: start, count: count) }
 
+    /// Bytes that are to come in all, as somebody claims.
+    mutating func announce(_ count: Int) { announced = count }
+
+    /// The capacity after `reserve(count)`. A claim is believed as far as an eighth of it has come: nobody gets the room of
+    /// a large body for one byte.
+    func capacity(for count: Int) -> Int {
+        guard count > capacity else { return capacity }
+        return max(count, min(announced, 8 &* count), 2 &* capacity, Self.firstCapacity)
+    }
+
     /// Makes room for `count` bytes in all.
     mutating func reserve(_ count: Int) {
         guard count > capacity else { return }
-        let capacity = max(count, 2 &* self.capacity, Self.firstCapacity)
+        let capacity = capacity(for: count)
         let grown = UnsafeMutableRawPointer.allocate(byteCount: capacity + Self.padding, alignment: 16)
         if let start = unsafe start {
             unsafe grown.copyMemory(from: start, byteCount: self.count)
@@ -53,6 +64,7 @@ internal import CSimdjson
         unsafe start?.deallocate()
         unsafe start = nil
         capacity = 0
+        announced = 0
         count = 0
     }
 }

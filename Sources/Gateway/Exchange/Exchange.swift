@@ -17,6 +17,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private var api = InferenceAPI.other
     /// The request's body: gathered once, parsed where it lies, sent on from there.
     private var body = PaddedBytes()
+    /// Bytes of the budget that the body has.
+    private var charged = 0
+    private var uploadDeadline: (any UploadDeadline)?
     private var route: Route?
     private var usage: UsageReader?
     private var knowsResponseHead = false
@@ -28,11 +31,21 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         machine = ExchangeMachine(service.options)
     }
 
+    deinit { service.budget.give(charged) }
+
     // MARK: - GRPCCallHandler
 
     func received(_ message: UnsafeRawBufferPointer) {
         let isDecoded = unsafe ProcessingRequest.decode(message, in: service.arena) { take($0) }
         if !isDecoded { handle(.violation(GRPCStatus(.invalidArgument, "not a ProcessingRequest"))) }
+    }
+
+    /// A buffered body comes as one message.
+    func receivedTooLarge() -> Bool {
+        guard machine.isGathering else { return false }
+        let message = "the request body is larger than the limit of the gateway's messages"
+        reject(APIError(status: 413, message: message), details: "epp_pd_body_too_large")
+        return true
     }
 
     func remoteEnded() { handle(.remoteEnded) }
@@ -45,6 +58,15 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     // MARK: - PendingExchange
 
     func resolve(_ verdict: Verdict) { handle(.resolved(verdict)) }
+
+    func stalled() {
+        guard machine.isGathering else { return }
+        reject(APIError(status: 408, message: "the request body did not come in time"), details: "epp_pd_upload_timeout")
+    }
+
+    private func reject(_ error: APIError, details: String, headers: [ImmediateAnswer.Header] = []) {
+        handle(.rejected(error.answer(headers: headers, details: details)))
+    }
 
     // MARK: - Input
 
@@ -61,8 +83,16 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             handle(
                 .requestHeaders(endOfStream: endOfStream, contentLength: head.contentLength, modes: message.modes)
             )
+            if machine.isGathering { uploadDeadline = service.picker.uploadBegan(of: self) }
         case .requestBody:
             readSubset(of: message)
+            guard unsafe hasRoom(for: message.body.count) else {
+                return reject(
+                    APIError(status: 503, message: "too many request bodies are held"),
+                    details: "epp_pd_no_room_for_body",
+                    headers: [ImmediateAnswer.Header("retry-after", "1")]
+                )
+            }
             unsafe handle(.requestBody(count: message.body.count, endOfStream: endOfStream), body: message.body)
         case .requestTrailers:
             handle(.requestTrailers)
@@ -81,6 +111,16 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .unknown:
             break
         }
+    }
+
+    /// Takes from the budget what the body will be when `count` bytes have joined it.
+    private func hasRoom(for count: Int) -> Bool {
+        guard machine.isGathering, count <= service.options.bodyLimit - body.count else { return true }
+        if body.count == 0, let length = head.contentLength { body.announce(min(length, service.options.bodyLimit)) }
+        let wanted = body.capacity(for: body.count + count)
+        guard service.budget.take(wanted - charged) else { return false }
+        charged = max(charged, wanted)
+        return true
     }
 
     private func readSubset(of message: borrowing ProcessingRequest) {
@@ -122,11 +162,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
         let encoder = service.encoder
         switch action {
-        case .gather:
-            if body.count == 0, let length = head.contentLength { body.reserve(min(length, service.options.bodyLimit)) }
-            unsafe body.append(chunk)
-        case .dropGathered: body.drop()
-        case .ask(let wholeBody): ask(wholeBody: wholeBody)
+        case .gather: unsafe body.append(chunk)
+        case .dropGathered: dropBody()
+        case .ask(let wholeBody):
+            endUpload()
+            ask(wholeBody: wholeBody)
         case .answerRequestHeaders(let route): answerHeaders(route, on: call)
         case .sendGathered(let endOfStream):
             unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
@@ -148,6 +188,18 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             if status.code != .ok { service.observer?.violated(status) }
             call.finish(status)
         }
+    }
+
+    private func endUpload() {
+        uploadDeadline?.cancel()
+        uploadDeadline = nil
+    }
+
+    private func dropBody() {
+        endUpload()
+        body.drop()
+        service.budget.give(charged)
+        charged = 0
     }
 
     private func ask(wholeBody: Bool) {

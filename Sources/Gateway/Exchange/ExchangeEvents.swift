@@ -36,7 +36,7 @@ extension ExchangeMachine {
         case responseTrailers
         /// The picker's verdict on a request that `ask` put to it. A second one, an answer, cuts a routed request short.
         case resolved(Verdict)
-        /// The gateway itself refuses what `ask` would have put to the picker.
+        /// The gateway itself refuses a request that the picker does not know of yet.
         case rejected(ImmediateAnswer)
         /// What cannot be decoded, or is not implemented.
         case violation(GRPCStatus)

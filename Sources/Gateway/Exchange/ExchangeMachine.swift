@@ -66,6 +66,12 @@ package struct ExchangeMachine: ~Copyable {
         modes = options.assumedModes
     }
 
+    /// Whether the request's body is still on its way, and kept.
+    package var isGathering: Bool {
+        guard !isOver, case .gathering = request else { return false }
+        return true
+    }
+
     /// Takes one input, and says what must now be done.
     package mutating func handle(_ input: Input) -> [Action] {
         var actions: [Action] = []

@@ -9,6 +9,7 @@ package final class ExtProcService: GRPCService {
 
     let picker: any Picker
     let options: ExchangeOptions
+    let budget: BodyBudget
     let arena: MessageArena
     let encoder: ResponseEncoder
     let heads: HeadReader
@@ -20,16 +21,19 @@ package final class ExtProcService: GRPCService {
     /// - Parameters:
     ///   - picker: asked on this loop.
     ///   - options: how the exchange behaves.
+    ///   - budget: room for bodies, shared by all loops.
     ///   - observer: held weakly.
     ///   - makeRequestID: gives a number that no other request of this process has.
     package init(
         picker: any Picker,
         options: ExchangeOptions = ExchangeOptions(),
+        budget: BodyBudget = BodyBudget(limit: .max),
         observer: (any ExchangeObserver)? = nil,
         makeRequestID: @escaping () -> RequestID
     ) {
         self.picker = picker
         self.options = options
+        self.budget = budget
         self.observer = observer
         self.makeRequestID = makeRequestID
         arena = MessageArena()

@@ -8,6 +8,10 @@ package import Router
 /// `decide` answers later or at once, by calling `exchange.resolve` on the same loop. Every request that was asked about
 /// is told to have `ended` exactly once, unless it was refused.
 package protocol Picker: AnyObject {
+    /// A request whose body is on its way. Asks for `stalled` to be called when that takes too long.
+    ///
+    /// - Returns: nil where bodies may take any time.
+    func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)?
     /// A request whose body is complete.
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange)
     /// The first bytes of the answer's body were seen.
@@ -19,6 +23,13 @@ package protocol Picker: AnyObject {
 /// An exchange that waits for its verdict.
 package protocol PendingExchange: AnyObject {
     func resolve(_ verdict: Verdict)
+    /// The body has been on its way for too long.
+    func stalled()
+}
+
+/// Runs until the body has come.
+package protocol UploadDeadline {
+    func cancel()
 }
 
 package enum Verdict: Sendable, Hashable {

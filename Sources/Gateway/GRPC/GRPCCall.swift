@@ -52,6 +52,10 @@ package protocol GRPCCall: AnyObject {
 package protocol GRPCCallHandler: AnyObject {
     /// One whole message, decompressed. Lent for the duration of the call only.
     func received(_ message: UnsafeRawBufferPointer)
+    /// A message begins that is larger than any that is taken, and is not kept.
+    ///
+    /// - Returns: true when the handler has answered it and finished the call. Else the call ends as RESOURCE_EXHAUSTED.
+    func receivedTooLarge() -> Bool
     /// The peer half-closed: no further message comes.
     func remoteEnded()
     /// The call is over. Comes exactly once, and last.
@@ -62,4 +66,8 @@ package protocol GRPCCallHandler: AnyObject {
 package protocol GRPCService: AnyObject {
     /// - Returns: the handler, or nil where the method is not known: the call then ends as `unimplemented`.
     func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)?
+}
+
+extension GRPCCallHandler {
+    package func receivedTooLarge() -> Bool { false }
 }

@@ -70,6 +70,7 @@ final class GRPCServerCall: GRPCCall {
                 return isListening
             }
         } catch {
+            if error.code == .resourceExhausted, let handler, handler.receivedTooLarge() { return }
             violate(error)
         }
     }

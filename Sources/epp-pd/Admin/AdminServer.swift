@@ -37,7 +37,8 @@ final class AdminServer: Sendable {
     init(address: String?, port: UInt16, pages: [AdminPage]) throws {
         let place: any SocketAddress =
             switch address {
-            case nil: .inet(port: port)
+            // Every address: Linux takes IPv4 on it too (net.ipv6.bindv6only is 0 where nobody changed it).
+            case nil: Self.hasIPv6 ? .inet6(port: port) : .inet(port: port)
             case let address? where address.contains(":"): try .inet6(ip6: address, port: port)
             case let address?: try .inet(ip4: address, port: port)
             }
@@ -47,6 +48,14 @@ final class AdminServer: Sendable {
             logger: .disabled,
             handler: AdminHandler(pages: pages)
         )
+    }
+
+    /// Whether this kernel knows IPv6 at all; some containers' does not.
+    private static var hasIPv6: Bool {
+        let descriptor = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return false }
+        close(descriptor)
+        return true
     }
 
     /// Begins to listen, and returns when it does.

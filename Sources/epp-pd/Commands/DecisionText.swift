@@ -12,8 +12,9 @@ enum DecisionText {
             input.pods.map { ($0.state.id, $0.name) },
             uniquingKeysWith: { first, _ in first }
         )
+        if let byLoad = record.byLoad { return self.text(of: record, byLoad) }
         let ranked = input.ranked()
-        let choice = record.chosen.map { placement($0, names) } ?? "none: no candidate was left"
+        let choice = record.chosen.map { placement($0, names) } ?? record.refusal.map(reason) ?? "none"
         var text = "request \(input.request.id.rawValue)  model \(input.request.model ?? "-")"
         text += "  \(input.request.promptTokens) prompt tokens, \(input.request.outputTokens) expected"
         text += "  → \(choice)\n"
@@ -25,6 +26,27 @@ enum DecisionText {
             text += "\n  left out: " + reasons.joined(separator: ", ")
         }
         return text + "\n"
+    }
+
+    /// A request that holds no inference: pods by their requests in flight.
+    private static func text(of record: DecisionRecord, _ byLoad: LoadChoice) -> String {
+        let pods = record.input.pods
+        var table = TextTable([("", .left), ("pod", .left), ("requests", .right)])
+        for (index, load) in byLoad.loads.enumerated() where pods.indices.contains(index) {
+            guard let load else { continue }
+            table.add([index == record.placedByLoad ? "*" : "", pods[index].name, Numbers.fixed(load, 0)])
+        }
+        let choice = record.placedByLoad.map { pods.indices.contains($0) ? pods[$0].name : "?" } ?? "none: no candidate"
+        return "request \(record.input.request.id.rawValue)  no inference: by load  → \(choice)\n"
+            + table.rendered(indent: 2) + "\n"
+    }
+
+    private static func reason(_ refusal: Refusal) -> String {
+        switch refusal {
+        case .noEndpoint(let reason): "refused, 503: \(reason)"
+        case .unknownModel(let model): "refused, 404: no pod serves \(model)"
+        case .shed(let reason, _): "refused, 429: \(reason)"
+        }
     }
 
     private static func table(_ candidates: [Candidate], chosen: Candidate?, _ names: [EndpointID: String]) -> String {

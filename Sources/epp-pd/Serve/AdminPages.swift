@@ -4,6 +4,7 @@
 import CostModel
 import Fleet
 import Foundation
+import Gateway
 import PrefixIndex
 import Router
 import Telemetry
@@ -16,6 +17,7 @@ struct AdminPages {
     let fleet: FleetService
     let prefixes: PrefixKnowledge
     let counters: ExchangeCounters
+    let bodies: BodyBudget
     let decisionLog: DecisionLog?
     let events: KVEventService
 
@@ -49,7 +51,11 @@ struct AdminPages {
 
     private func samples() -> MetricSamples {
         var samples = MetricSamples()
-        samples.requestsWaiting = host.summary.queued
+        let router = host.summary
+        samples.requestsWaiting = router.queued
+        samples.pausedEndpoints = Set(router.endpoints.filter { $0.unavailable != nil }.map(\.id))
+        samples.localPrefillsForLack = router.counts.localForLack
+        samples.queueOverflows = router.counts.overflowed
         let fleet = fleet.statistics
         samples.scrapes = fleet.scrapes
         samples.scrapeErrors = zip(FetchFailure.reasons, fleet.scrapeFailures).map { MetricSamples.Reason($0, $1) }
@@ -66,6 +72,8 @@ struct AdminPages {
         samples.immediateAnswers = counters.answers.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
         samples.servedElsewhere = Int(counters.servedElsewhereCount)
         samples.protocolViolations = Int(counters.violations)
+        samples.bodyBytes = bodies.used
+        samples.bodiesRefused = bodies.refused
         samples.decisionLogDropped = decisionLog?.dropped ?? 0
         samples.processorSeconds = ProcessUsage.processorSeconds
         samples.residentBytes = ProcessUsage.residentBytes

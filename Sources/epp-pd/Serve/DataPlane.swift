@@ -21,6 +21,7 @@ final class DataPlane: Sendable {
         _ options: ServeOptions,
         host: RouterHost,
         exchange: ExchangeOptions,
+        budget: BodyBudget,
         counters: ExchangeCounters,
         certificates: TLSCertificates?,
         certificatesChanged: @escaping @Sendable (TLSReload) -> Void
@@ -29,20 +30,21 @@ final class DataPlane: Sendable {
         let services = LoopHealth()
         healthServices = services
         var http2 = HTTP2Limits()
-        http2.maxMessageBytes = options.grpcMaxRecvMsgSize
+        http2.maxMessageBytes = options.maxMessageBytes
         let offersHealth = options.healthChecking
-        let limit = options.requestTimeout.value
-        let timeout: Duration? = limit > .zero ? .seconds(limit.rawValue) : nil
+        let timeout = Self.limit(options.requestTimeout.value)
+        let uploadTimeout = Self.limit(options.uploadTimeout.value)
         processing = GRPCServer(
             ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2),
             loops: loops,
             certificates: certificates,
             certificatesChanged: certificatesChanged
         ) { loop in
-            let picker = host.picker(on: loop, timeout: timeout)
+            let picker = host.picker(on: loop, timeout: timeout, uploadTimeout: uploadTimeout)
             let service = ExtProcService(
                 picker: picker,
                 options: exchange,
+                budget: budget,
                 observer: counters,
                 makeRequestID: { picker.nextRequestID() }
             )
@@ -54,6 +56,9 @@ final class DataPlane: Sendable {
             loops: [loops[0]]
         ) { loop in services.make(on: loop, Self.healthNames) }
     }
+
+    /// Zero stands for no limit.
+    private static func limit(_ span: Seconds) -> Duration? { span > .zero ? .seconds(span.rawValue) : nil }
 
     /// One loop carries thousands of requests per second; Envoy itself needs the other cores.
     private static var defaultLoops: Int { min(max(Processors.online / 2, 1), 4) }

@@ -21,13 +21,16 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private let loop: EventLoop
     /// Longest time that a request may be open, on the wall. nil: no limit.
     private let timeout: Duration?
+    /// Longest time that a body may take to come, on the wall. nil: no limit.
+    private let uploadTimeout: Duration?
     private var numbers: RequestNumbers
     private var open: [RequestID: Open] = [:]
 
-    init(host: RouterHost, loop: EventLoop, timeout: Duration?) {
+    init(host: RouterHost, loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?) {
         self.host = host
         self.loop = loop
         self.timeout = timeout
+        self.uploadTimeout = uploadTimeout
         numbers = RequestNumbers(loop: loop.index)
     }
 
@@ -36,6 +39,10 @@ final class LoopPicker: Picker, @unchecked Sendable {
     func nextRequestID() -> RequestID { numbers.next() }
 
     // MARK: - Picker
+
+    func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)? {
+        uploadTimeout.map { loop.schedule(after: $0) { [weak exchange] in exchange?.stalled() } }
+    }
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         let id = request.id
@@ -88,3 +95,5 @@ final class LoopPicker: Picker, @unchecked Sendable {
         request.exchange.resolve(.answer(RefusalAnswer.timedOut))
     }
 }
+
+extension LoopTimer: UploadDeadline {}

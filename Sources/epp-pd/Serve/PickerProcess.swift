@@ -77,10 +77,12 @@ final class PickerProcess: Sendable {
             )
         )
         let counters = ExchangeCounters(log: log)
+        let bodies = BodyBudget(limit: options.bodyMemoryMib << 20)
         dataPlane = try DataPlane(
             options,
             host: host,
             exchange: Self.exchangeOptions(options),
+            budget: bodies,
             counters: counters,
             certificates: try Self.certificates(options),
             certificatesChanged: { [log] in Self.report($0, log) }
@@ -95,6 +97,7 @@ final class PickerProcess: Sendable {
                 fleet: fleet,
                 prefixes: prefixes,
                 counters: counters,
+                bodies: bodies,
                 decisionLog: decisionLog,
                 events: events
             ).all
@@ -105,7 +108,11 @@ final class PickerProcess: Sendable {
     func run() throws {
         let ended = DispatchSemaphore(value: 0)
         let signals = Signals()
-        signals.on([SIGTERM, SIGINT]) { [self] in drain { ended.signal() } }
+        signals.on([SIGTERM, SIGINT]) { [self] in
+            // Nothing is served and nothing is learned yet; a container's first process would not end by itself.
+            guard readiness.current != .starting else { exit(0) }
+            drain { ended.signal() }
+        }
         // A decision log or a log whose reader left is an error of that write, not the end of the process.
         Foundation.signal(SIGPIPE, SIG_IGN)
         housekeeping.start()

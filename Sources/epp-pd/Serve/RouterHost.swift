@@ -56,10 +56,10 @@ final class RouterHost: Sendable {
         state = Mutex(State(router: router))
     }
 
-    /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time. Called on that
-    /// loop's thread, once.
-    func picker(on loop: EventLoop, timeout: Duration?) -> LoopPicker {
-        let picker = LoopPicker(host: self, loop: loop, timeout: timeout)
+    /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time, and bodies that
+    /// take longer than `uploadTimeout`. Called on that loop's thread, once.
+    func picker(on loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?) -> LoopPicker {
+        let picker = LoopPicker(host: self, loop: loop, timeout: timeout, uploadTimeout: uploadTimeout)
         pickers.withLock { pickers in
             while pickers.count <= loop.index { pickers.append(nil) }
             pickers[loop.index] = picker

@@ -34,8 +34,8 @@ struct ServeOptions: ParsableArguments {
     /// The reference picker's default is false. Gateways of today point their health check at the grpc-port.
     @Option(help: "Health service on the grpc-port too.")
     var healthChecking = true
-    @Option(help: "Largest gRPC message taken, in bytes.")
-    var grpcMaxRecvMsgSize = 4 << 20
+    @Option(help: "Largest gRPC message taken, in bytes. Default: 4 MiB, or what the largest body needs.")
+    var grpcMaxRecvMsgSize: Int?
     @Option(help: "Data-plane threads. Default: one for each two cores, at least 1, at most 4.")
     var loops: Int?
     @Option(help: "After SIGTERM: how long open requests may go on.")
@@ -59,6 +59,11 @@ struct ServeOptions: ParsableArguments {
     var disableEndpointSubsetFilter = false
     @Option(help: "Largest request body, in bytes. Larger ones are answered 413.")
     var maxBodyBytes = 20 << 20
+    @Option(help: "Most memory for request bodies that are on their way or wait, in MiB. Beyond: 503.")
+    var bodyMemoryMib = 1024
+    /// As long as a gateway's usual idle time-out.
+    @Option(help: "Longest time that a request's body may take to come; then 408. 0: no limit.")
+    var uploadTimeout = DurationArgument("5m")
     /// Longer than any answer takes; as long as the idle time-out of deploy/envoy.
     @Option(help: "Longest time from a request's decision to its answer's end; then 504, or a cut answer. 0: no limit.")
     var requestTimeout = DurationArgument("1h")
@@ -114,7 +119,10 @@ struct ServeOptions: ParsableArguments {
         guard (64...1 << 30).contains(maxBodyBytes) else {
             throw ValidationError("--max-body-bytes must be from 64 to \(1 << 30)")
         }
-        guard (1 << 16...1 << 30).contains(grpcMaxRecvMsgSize) else {
+        guard bodyMemoryMib >= (maxBodyBytes + (1 << 20) - 1) >> 20, bodyMemoryMib <= 1 << 20 else {
+            throw ValidationError("--body-memory-mib must hold at least one --max-body-bytes, and at most \(1 << 20)")
+        }
+        guard (1 << 16...1 << 30).contains(maxMessageBytes) else {
             throw ValidationError("--grpc-max-recv-msg-size must be from \(1 << 16) to \(1 << 30)")
         }
         guard (1...1 << 20).contains(prefixIndexMib) else {
@@ -126,6 +134,15 @@ struct ServeOptions: ParsableArguments {
         guard metricsStalenessThreshold.value > refreshMetricsInterval.value else {
             throw ValidationError("--metrics-staleness-threshold must be longer than --refresh-metrics-interval")
         }
+    }
+}
+
+extension ServeOptions {
+    /// A body that Envoy buffers comes as one message, with some fields around it.
+    private static let messageOverhead = 64 << 10
+
+    var maxMessageBytes: Int {
+        grpcMaxRecvMsgSize ?? min(max(4 << 20, maxBodyBytes + Self.messageOverhead), 1 << 30)
     }
 }
 

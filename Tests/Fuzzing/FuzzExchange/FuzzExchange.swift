@@ -31,6 +31,8 @@ private final class FuzzedExchange: GRPCCall, Picker {
 
     init(_ input: ArraySlice<UInt8>) { self.input = input }
 
+    func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)? { nil }
+
     func play() {
         var options = ExchangeOptions()
         options.bodyLimit = 4_096

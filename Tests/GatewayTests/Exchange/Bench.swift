@@ -37,6 +37,17 @@ final class ScriptedPicker: Picker {
 
     init(_ verdict: Verdict? = .route(Route(destinations: ["10.0.0.1:8000"]))) { self.verdict = verdict }
 
+    final class Upload: UploadDeadline {
+        private(set) var isRunning = true
+        func cancel() { isRunning = false }
+    }
+    private(set) var uploads: [Upload] = []
+
+    func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)? {
+        uploads.append(Upload())
+        return uploads.last
+    }
+
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         requests.append(request)
         events.append(.asked(request.id))
@@ -78,10 +89,14 @@ final class Bench {
     let handler: any GRPCCallHandler
     private var taken = 0
 
-    init(_ picker: ScriptedPicker = ScriptedPicker(), _ options: ExchangeOptions = ExchangeOptions()) throws {
+    init(
+        _ picker: ScriptedPicker = ScriptedPicker(),
+        _ options: ExchangeOptions = ExchangeOptions(),
+        budget: BodyBudget = BodyBudget(limit: .max)
+    ) throws {
         self.picker = picker
         var last: UInt64 = 0
-        service = ExtProcService(picker: picker, options: options, observer: observer) {
+        service = ExtProcService(picker: picker, options: options, budget: budget, observer: observer) {
             last += 1
             return RequestID(last)
         }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+internal import Synchronization
+
+/// Room for the request bodies that all loops hold at one moment. Bodies are held from their first byte to the decision,
+/// which in a queue may be long: without a bound of the whole, slow clients could fill any memory.
+package final class BodyBudget: Sendable {
+    package let limit: Int
+    private let taken = Atomic<Int>(0)
+    private let refusals = Atomic<Int>(0)
+
+    /// - Parameter limit: bytes.
+    package init(limit: Int) { self.limit = limit }
+
+    /// Bytes held now.
+    package var used: Int { taken.load(ordering: .relaxed) }
+    /// Requests that found no room.
+    package var refused: Int { refusals.load(ordering: .relaxed) }
+
+    /// - Returns: false, and takes nothing, where no such room is left.
+    func take(_ bytes: Int) -> Bool {
+        guard bytes > 0 else { return true }
+        let now = taken.add(bytes, ordering: .relaxed).newValue
+        guard now > limit else { return true }
+        taken.subtract(bytes, ordering: .relaxed)
+        refusals.add(1, ordering: .relaxed)
+        return false
+    }
+
+    func give(_ bytes: Int) {
+        guard bytes > 0 else { return }
+        taken.subtract(bytes, ordering: .relaxed)
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import CostModel
+
+/// What decisions leave for `explain`.
+extension Router {
+    /// Records a decision of the cost search; `finish` says what came of it.
+    mutating func record(
+        _ request: InferenceRequest,
+        _ facts: RequestFacts,
+        dials: Dials,
+        settings: CostSettings,
+        draw: UInt64,
+        _ finish: (inout DecisionRecord) -> Void
+    ) {
+        guard isRecorded(request.id) else { return }
+        let input = DecisionInput(
+            now: now,
+            draw: draw,
+            request: facts,
+            dials: dials,
+            settings: settings,
+            surroundings: frame.surroundings,
+            layouts: frame.links.layouts,
+            connectors: options.connectors,
+            pods: podViews(request)
+        )
+        var record = DecisionRecord(input: input, chosen: nil)
+        finish(&record)
+        records.append(record)
+    }
+
+    /// Records a request that was refused before its candidates were compared.
+    mutating func recordRefusal(_ request: InferenceRequest, _ refusal: Refusal) {
+        guard isRecorded(request.id) else { return }
+        // The frame may still be another request's.
+        enter(pool(for: request), subset: request.subset)
+        recordPlain(request) { $0.refusal = refusal }
+    }
+
+    /// Records a request that was placed by load alone.
+    mutating func record(_ request: InferenceRequest, _ load: LoadChoice) {
+        recordPlain(request) { record in
+            record.byLoad = load
+            record.placedByLoad = load.choice
+        }
+    }
+
+    private mutating func recordPlain(_ request: InferenceRequest, _ finish: (inout DecisionRecord) -> Void) {
+        guard isRecorded(request.id) else { return }
+        record(
+            request,
+            facts(of: request, priceLimit: nil, arrivedAt: now),
+            dials: dials(of: request),
+            settings: currentSettings,
+            draw: 0,
+            finish
+        )
+    }
+
+    /// A sample by the request's number: the same requests whatever else happens.
+    private func isRecorded(_ id: RequestID) -> Bool {
+        options.recordedShare > 0 && records.count < Self.maximumRecords
+            && Double(mixed(id.rawValue) >> 11) * 0x1p-53 < options.recordedShare
+    }
+
+    private mutating func podViews(_ request: InferenceRequest) -> [PodView] {
+        let pool = pool(for: request)
+        let prefills = Set(frame.prefills)
+        let decodes = Set(frame.decodes)
+        return fleet.endpoints.enumerated().map { index, status in
+            let isUsed = prefills.contains(index) || decodes.contains(index)
+            return PodView(
+                name: status.endpoint.name,
+                accelerator: status.endpoint.accelerator,
+                held: frame.held[index],
+                mayPrefill: prefills.contains(index),
+                mayDecode: decodes.contains(index),
+                ineligible: isUsed ? nil : pool.reasons[index] ?? .notInSubset,
+                state: frame.states[index]
+            )
+        }
+    }
+}
