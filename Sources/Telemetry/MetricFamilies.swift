@@ -64,7 +64,7 @@ package enum MetricFamilies {
     static let bodiesRefused = MetricFamily(
         "epp_pd_request_bodies_refused_total",
         .counter,
-        "Requests that were refused because --body-memory-mib was used up."
+        "Requests that were refused because the memory for bodies was used up."
     )
     static let decisionDuration = MetricFamily(
         "epp_pd_decision_duration_seconds",
@@ -293,7 +293,8 @@ package enum MetricFamilies {
     /// In the order of the page.
     package static let all: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
-        queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration, ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
+        queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration, ttftObserved,
+        ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
         tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
         prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,
         poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,

@@ -61,7 +61,10 @@ final class Exchange: GRPCCallHandler, PendingExchange {
 
     func stalled() {
         guard machine.isGathering else { return }
-        reject(APIError(status: 408, message: "the request body did not come in time"), details: "epp_pd_upload_timeout")
+        reject(
+            APIError(status: 408, message: "the request body did not come in time"),
+            details: "epp_pd_upload_timeout"
+        )
     }
 
     private func reject(_ error: APIError, details: String, headers: [ImmediateAnswer.Header] = []) {

@@ -56,7 +56,9 @@ struct UploadTests {
         let budget = BodyBudget(limit: 1 << 20)
         let bench = try Bench(budget: budget)
         try bench.send(
-            EnvoyMessage.requestHeaders([(":method", "POST"), (":path", "/v1/completions"), ("content-length", "20000000")])
+            EnvoyMessage.requestHeaders([
+                (":method", "POST"), (":path", "/v1/completions"), ("content-length", "20000000"),
+            ])
         )
         #expect(try bench.send(EnvoyMessage.requestBody([0x7b], endOfStream: false)).isEmpty)
         #expect(budget.used < 10_000)
