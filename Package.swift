@@ -77,10 +77,12 @@ let package = Package(
         room("Configuration", ["Router", "CostModel", "CZlib", yams]),
         room("Transport", ["Gateway", "COpenSSL", "CLinux", logging]),
         room("Fleet", ["Router", "CostModel", "PrefixIndex", "Configuration", "CCurl", "CZMQ", logging]),
+        room("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "CCurl", logging]),
         .executableTarget(
             name: "epp-pd",
             dependencies: [
                 "CostModel", "PrefixIndex", "Router", "Gateway", "Transport", "Configuration", "Fleet", "Telemetry",
+                "Kubernetes",
                 "Simulation", "CLinux", "CSimdjson", "CZlib", argumentParser, logging, httpServer, sockets,
             ],
             swiftSettings: settings
@@ -97,6 +99,7 @@ let package = Package(
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
         tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", logging]),
+        tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(

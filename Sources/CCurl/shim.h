@@ -17,11 +17,26 @@ static inline CURLcode epp_curl_set_pointer(CURL *handle, CURLoption option, voi
     return curl_easy_setopt(handle, option, value);
 }
 
+// libcurl keeps a copy of the bytes.
+static inline CURLcode epp_curl_set_blob(CURL *handle, CURLoption option, const void *bytes, size_t count) {
+    struct curl_blob blob = {.data = (void *)bytes, .len = count, .flags = CURL_BLOB_COPY};
+    return curl_easy_setopt(handle, option, &blob);
+}
+
+static inline CURLcode epp_curl_clear(CURL *handle, CURLoption option) {
+    return curl_easy_setopt(handle, option, NULL);
+}
+
 typedef size_t (*epp_curl_write)(char *bytes, size_t size, size_t count, void *context);
 
 static inline CURLcode epp_curl_set_write(CURL *handle, epp_curl_write function, void *context) {
     CURLcode code = curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, function);
     return code == CURLE_OK ? curl_easy_setopt(handle, CURLOPT_WRITEDATA, context) : code;
+}
+
+static inline CURLcode epp_curl_set_header(CURL *handle, epp_curl_write function, void *context) {
+    CURLcode code = curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, function);
+    return code == CURLE_OK ? curl_easy_setopt(handle, CURLOPT_HEADERDATA, context) : code;
 }
 
 static inline CURLcode epp_curl_get_long(CURL *handle, CURLINFO info, long *value) {
