@@ -129,7 +129,7 @@ if Context.environment["BENCHMARKS"] != nil {
     package.targets.append(
         .executableTarget(
             name: "epp-pd-bench",
-            dependencies: ["PrefixIndex", "Gateway", "Transport", "CLinux", argumentParser],
+            dependencies: ["PrefixIndex", "Router", "CostModel", "Gateway", "Transport", "CLinux", argumentParser],
             swiftSettings: settings
         )
     )

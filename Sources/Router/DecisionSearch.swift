@@ -17,6 +17,8 @@ import CostModel
 package struct DecisionSearch: Sendable {
     private var rows: [PrefillRow] = []
     private var columns: [DecodeColumn] = []
+    /// What every decode pod cost at least in the last search.
+    private(set) var floor = DecodeFloor()
 
     package init() {}
 
@@ -123,6 +125,7 @@ package struct DecisionSearch: Sendable {
         for pod in problem.frame.prefills {
             rows.append(problem.formula.row(problem.prefillPart(pod), floor: floor, links: links))
         }
+        self.floor = floor
     }
 
     private func locals(_ problem: Problem, guarded: Bool, into best: inout Best) {

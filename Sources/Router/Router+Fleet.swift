@@ -101,6 +101,7 @@ extension Router {
             links: KVLinks(layouts: layouts, connectors: options.connectors)
         )
         holdings.removeAll(keepingCapacity: true)
+        holds.clear()
     }
 
     mutating func loadObserved(_ id: EndpointID, _ load: EndpointLoad) {

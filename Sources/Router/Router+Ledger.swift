@@ -135,6 +135,7 @@ extension Router {
                 if outcome.kind == .completed { monitor.requestEnded(firstTokenSeen: entry.firstTokenAt != nil) }
             }
         } else if queue.remove(id) != nil {
+            holds.forget(id)
             counts.ended(outcome.kind)
         } else {
             return

@@ -74,10 +74,12 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     /// Requests of the order that are looked at in vain. In the simulator at twice the recorded load of Mooncake's trace
     /// 16 met 95 % of service levels, 8 met 94 %, 2 met 89 %.
     package var lookahead: Int
-    /// Requests that one round looks at in vain before it leaves the rest to the next, a millisecond later. Keeps a
-    /// round short: each look prices the whole fleet.
-    package var looksPerRound: Int
-    /// How long a request that is held is not looked at again, unless a pod opens.
+    /// Pods that one round prices before it leaves the rest to the next, a millisecond later: a look at one request
+    /// prices each of its candidates, some 150 ns a pod, and the lock is held for a round. At least one request is looked
+    /// at; a small fleet's round looks at all.
+    package var pricedPerRound: Int
+    /// How long a request that is held is not looked at again, unless a pod opens that it might take, per `pricedPerRound`
+    /// pods of the fleet.
     package var reviewAfter: Seconds
     /// Seconds from a dispatch to the pod's knowing of it, and back.
     package var controlDelay: Seconds
@@ -96,7 +98,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         maximumBytes: Int = 256 << 20,
         maximumHold: Seconds = Seconds(600),
         lookahead: Int = 16,
-        looksPerRound: Int = 4,
+        pricedPerRound: Int = 256,
         reviewAfter: Seconds = Seconds(0.01),
         controlDelay: Seconds = Seconds(0.01),
         backlogShare: Double = 1,
@@ -108,7 +110,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         self.maximumBytes = maximumBytes
         self.maximumHold = maximumHold
         self.lookahead = lookahead
-        self.looksPerRound = looksPerRound
+        self.pricedPerRound = pricedPerRound
         self.reviewAfter = reviewAfter
         self.controlDelay = controlDelay
         self.backlogShare = backlogShare

@@ -35,10 +35,18 @@ struct WaitingEntry: Sendable {
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
 /// then by response ratio. The prototype's SLO-HRRN (policy, section 3).
 struct WaitingQueue: Sendable {
+    /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
-    /// In the same order.
+    /// Beside the entries.
     private(set) var requests: [InferenceRequest] = []
     private(set) var bytes = 0
+    private var ids: Set<RequestID> = []
+    /// Bounds, no later than the true times, which `expire` of the Router then looks for: the first end of a hold, and the
+    /// first time at which even a pod that is free is too late for a sheddable one.
+    private(set) var nextHoldEnd = Double.infinity
+    private(set) var nextDoom = Double.infinity
+    /// Seconds of prompts that wait.
+    private(set) var work = 0.0
     private let maximumRequests: Int
     private let maximumBytes: Int
 
@@ -61,31 +69,54 @@ struct WaitingQueue: Sendable {
 
     mutating func add(_ entry: WaitingEntry, _ request: InferenceRequest) {
         bytes += Self.size(request)
+        work += entry.base
+        ids.insert(entry.id)
         entries.append(entry)
         requests.append(request)
+        takeBounds(of: entry)
     }
 
+    private mutating func takeBounds(of entry: WaitingEntry) {
+        nextHoldEnd = min(nextHoldEnd, entry.holdUntil)
+        if entry.isSheddable { nextDoom = min(nextDoom, entry.due - entry.base - entry.tail) }
+    }
+
+    /// Makes the bounds exact again.
+    mutating func renewBounds() {
+        nextHoldEnd = .infinity
+        nextDoom = .infinity
+        for entry in entries { takeBounds(of: entry) }
+    }
+
+    /// The last entry takes the place of the removed one.
     mutating func remove(at index: Int) -> InferenceRequest {
-        entries.remove(at: index)
-        let request = requests.remove(at: index)
+        entries.swapAt(index, entries.count - 1)
+        requests.swapAt(index, requests.count - 1)
+        let entry = entries.removeLast()
+        let request = requests.removeLast()
+        ids.remove(entry.id)
         bytes -= Self.size(request)
+        // Sums of doubles do not return to zero exactly; an empty queue does.
+        work = entries.isEmpty ? 0 : max(work - entry.base, 0)
         return request
     }
 
     mutating func remove(_ id: RequestID) -> InferenceRequest? { index(of: id).map { remove(at: $0) } }
 
-    func index(of id: RequestID) -> Int? { entries.firstIndex { $0.id == id } }
-    func contains(_ id: RequestID) -> Bool { index(of: id) != nil }
+    func index(of id: RequestID) -> Int? { ids.contains(id) ? entries.firstIndex { $0.id == id } : nil }
+    func contains(_ id: RequestID) -> Bool { ids.contains(id) }
 
     /// A request's place in the order of service.
     private struct Rank {
         var id: RequestID
+        var index: Int
         var priority: Int
         var isLate: Bool
         var ratio: Double
 
-        init(_ entry: WaitingEntry, at now: Double) {
+        init(_ entry: WaitingEntry, _ index: Int, at now: Double) {
             id = entry.id
+            self.index = index
             priority = entry.priority
             isLate = entry.slack(at: now) < 0
             ratio = entry.ratio(at: now)
@@ -99,23 +130,20 @@ struct WaitingQueue: Sendable {
         }
     }
 
-    /// The first so many in the order of service.
-    func first(_ count: Int, at now: Double, into order: inout [RequestID]) {
+    /// Where the first so many in the order of service stand in `entries`.
+    func first(_ count: Int, at now: Double, into order: inout [Int]) {
         order.removeAll(keepingCapacity: true)
         guard count > 0 else { return }
         var best: [Rank] = []
         best.reserveCapacity(count + 1)
-        for entry in entries {
-            let rank = Rank(entry, at: now)
+        for (index, entry) in entries.enumerated() {
+            let rank = Rank(entry, index, at: now)
             if best.count == count, let last = best.last, !rank.precedes(last) { continue }
             var place = best.count
             while place > 0, rank.precedes(best[place - 1]) { place -= 1 }
             best.insert(rank, at: place)
             if best.count > count { best.removeLast() }
         }
-        for rank in best { order.append(rank.id) }
+        for rank in best { order.append(rank.index) }
     }
-
-    /// Seconds of prompts that wait.
-    var work: Double { entries.reduce(0) { $0 + $1.base } }
 }

@@ -43,6 +43,8 @@ struct Samples {
 
     mutating func add(_ value: UInt64) { values.append(value) }
 
+    var count: Int { values.count }
+
     func quantile(_ share: Double) -> UInt64 {
         guard !values.isEmpty else { return 0 }
         let sorted = values.sorted()
