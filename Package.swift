@@ -121,6 +121,17 @@ if Context.environment["FUZZING"] != nil {
             swiftSettings: settings
         )
     )
+    for name in ["FuzzKVEvents", "FuzzSnapshot"] {
+        package.targets.append(
+            .executableTarget(
+                name: name,
+                dependencies: ["PrefixIndex"],
+                path: "Tests/Fuzzing/\(name)",
+                exclude: name == "FuzzKVEvents" ? ["Corpus"] : [],
+                swiftSettings: settings
+            )
+        )
+    }
 }
 
 // Programs that measure: BENCHMARKS=1 swift build -c release --product epp-pd-bench.

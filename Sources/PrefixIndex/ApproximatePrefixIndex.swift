@@ -28,6 +28,9 @@ package final class ApproximatePrefixIndex: Sendable {
     private struct Holder {
         var lane: UInt16
         var capacityTokens: Int
+        /// The share of the capacity that prompts seem to have: the engine's answers tell.
+        var share = 1.0
+        var feedback = HitFeedback()
         /// Tokens learned or refreshed since its last ageing.
         var tokensOfAge = 0.0
     }
@@ -62,7 +65,7 @@ package final class ApproximatePrefixIndex: Sendable {
             let blocks = outcome.added + trie.refreshedBlocks - before
             guard blocks > 0, var entry = learned.holders[holder] else { return }
             entry.tokensOfAge += Double(blocks) * keys.tokensPerBlock
-            let tokensPerAge = Double(entry.capacityTokens / Int(Self.ages))
+            let tokensPerAge = Double(entry.capacityTokens) * entry.share / Double(Self.ages)
             if entry.tokensOfAge >= tokensPerAge {
                 // A prompt longer than an age is one touch, and leaves one age behind.
                 entry.tokensOfAge = 0
@@ -98,6 +101,48 @@ package final class ApproximatePrefixIndex: Sendable {
             learned.holders[holder]?.capacityTokens = tokens
         }
     }
+
+    /// An answer said how many of the prompt's tokens were cached, where `predicted` were expected. Where clearly less is
+    /// found, the holder forgets faster than was believed: less is kept of it from now on; where all is found, more again.
+    package func observe(holder: UInt32, predicted: Int, reported: Int) {
+        learned.withLock { learned in
+            guard var entry = learned.holders[holder] else { return }
+            entry.feedback.observe(predicted: predicted, reported: reported)
+            if predicted > 0 {
+                entry.share =
+                    reported * 2 < predicted
+                    ? max(Self.leastShare, entry.share * Self.shrink) : min(1, entry.share + Self.growth)
+            }
+            learned.holders[holder] = entry
+        }
+    }
+
+    /// Requests were preempted on the holder: their blocks were taken for others, which the cache was then too.
+    package func observePreemptions(holder: UInt32, count: Int) {
+        guard count > 0 else { return }
+        learned.withLock { learned in
+            guard let share = learned.holders[holder]?.share else { return }
+            learned.holders[holder]?.share = max(Self.leastShare, share * Self.shrink)
+        }
+    }
+
+    /// The engine's counters of tokens looked up and found in its prefix cache. Counters that fall are a restart: what the
+    /// holder had is forgotten.
+    package func observe(holder: UInt32, queries: Double, hits: Double) {
+        let hasRestarted = learned.withLock { learned in
+            learned.holders[holder]?.feedback.observe(queries: queries, hits: hits) ?? false
+        }
+        if hasRestarted { remove(holder: holder) }
+    }
+
+    /// How far the index is to be believed of a holder, 0…1, and what that rests on. nil for a holder that it does not know.
+    package func feedback(holder: UInt32) -> HitFeedback? { learned.withLock { $0.holders[holder]?.feedback } }
+
+    /// Additive growth, multiplicative fall: a cache that is smaller than believed is found out within a few answers, one
+    /// that has room again within some tens.
+    private static let shrink = 0.8
+    private static let growth = 0.02
+    private static let leastShare = 1.0 / 16
 
     /// The holder is gone, or has lost its cache: it answers no more until it learns again.
     package func remove(holder: UInt32) {

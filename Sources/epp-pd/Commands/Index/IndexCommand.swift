@@ -8,6 +8,6 @@ struct IndexCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "index",
         abstract: "Replay captured KV events, and look into snapshots of the prefix index.",
-        subcommands: [IndexReplay.self]
+        subcommands: [IndexReplay.self, IndexStats.self]
     )
 }

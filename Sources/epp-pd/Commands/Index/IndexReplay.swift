@@ -24,6 +24,8 @@ struct IndexReplay: ParsableCommand {
     var frames: String
     @Option(help: "File of prompts.")
     var query: String
+    @Option(help: "Write a snapshot of the index here.")
+    var snapshot: String?
     @Flag(help: "Print the matches as JSON.")
     var json = false
 
@@ -82,6 +84,14 @@ struct IndexReplay: ParsableCommand {
         } catch {
             Console.error("\(error)")
             throw ExitCode(1)
+        }
+        if let snapshot {
+            do {
+                try Data(replay.index.snapshot()).write(to: URL(filePath: snapshot), options: .atomic)
+            } catch {
+                Console.error("\(snapshot): cannot be written")
+                throw ExitCode(1)
+            }
         }
         for complaint in replay.complaints { Console.error(complaint) }
         let answers = queries.map {
