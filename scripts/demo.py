@@ -38,16 +38,26 @@ WORDS = "the of and to in is that for it as was with be by on not he his but at 
 
 
 def fleet_file() -> dict:
-    """Prefill pods on two accelerators, decode pods on two more, and one pod of both roles on a fifth."""
+    """Prefill pods on two accelerators, decode pods on two more, and one pod of both roles on a fifth.
+
+    Half of them publish what they cache as KV events: those whose prompts matter most."""
+    events = rig.free_ports(6)
     common = {"model": MODEL, "address": HOST, "tensorParallel": 4, "dtype": "fp8", "blockSize": 16}
     entries = [
-        {"name": "prefill-h100", "role": "prefill", "accelerator": "h100-sxm", "count": 2},
-        {"name": "prefill-l40s", "role": "prefill", "accelerator": "l40s"},
+        {"name": "prefill-h100", "role": "prefill", "accelerator": "h100-sxm", "count": 2,
+         "kvEvents": {"endpoint": f"tcp://{HOST}:{events}", "replay": f"tcp://{HOST}:{events + 2}"}},
+        {"name": "prefill-l40s", "role": "prefill", "accelerator": "l40s",
+         "kvEvents": {"endpoint": f"tcp://{HOST}:{events + 4}"}},
         {"name": "decode-h200", "role": "decode", "accelerator": "h200-sxm", "tensorParallel": 2, "count": 2},
         {"name": "decode-a100", "role": "decode", "accelerator": "a100-sxm", "dtype": "bfloat16", "tensorParallel": 8},
-        {"name": "both-b200", "role": "both", "accelerator": "b200-sxm", "tensorParallel": 1},
+        {"name": "both-b200", "role": "both", "accelerator": "b200-sxm", "tensorParallel": 1,
+         "kvEvents": {"discover": True}},
     ]
     return {"endpoints": [common | e | {"port": rig.free_ports(e.get("count", 1))} for e in entries]}
+
+
+# The mock servers cut prompts into tokens when asked, as vLLM does, and their sidecars report the prefill pod's hits.
+CONFIGURATION = {"kvCache": {"pairCachedTokens": "prefill", "tokenizer": {"source": "tokenize", "deadline": "100ms"}}}
 
 
 @dataclass
@@ -108,6 +118,8 @@ class Run:
     def start(self) -> None:
         path = self.folder / "fleet.yaml"
         path.write_text(yaml.safe_dump(self.fleet, sort_keys=False))
+        configuration = self.folder / "config.yaml"
+        configuration.write_text(yaml.safe_dump(CONFIGURATION))
         self.log = self.folder / "decisions.jsonl"
         self.mock = rig.Process(
             "mock-server",
@@ -120,8 +132,9 @@ class Run:
         last = self.fleet["endpoints"][-1]["port"]
         self.mock.ready(lambda: rig.http_get(last, "/health")[0] == 200)
         self.picker = Picker(
-            self.folder, self.fleet, f"--time-scale={self.scale}", f"--decision-log={self.log}", name="epp-pd"
-        )
+            self.folder, self.fleet, f"--time-scale={self.scale}", f"--decision-log={self.log}",
+            f"--config={configuration}", name="epp-pd",
+        )  # fmt: skip
         self.envoy = Envoy(self.folder, "full-duplex", self.picker.port)
 
     def stop(self) -> None:
@@ -307,6 +320,13 @@ def report(run: Run) -> dict:
     print()
     print(f"  pairs {kinds['pair']}   local prefills {kinds['local']}   pods of both roles {kinds['both']}")
     print(f"  prompt tokens {prompt}, of them cached {cached} ({percent(cached / prompt if prompt else None)})")
+    knowledge = cache_knowledge(run)
+    print(
+        f"  KV events: {knowledge['publishers']} of {sum(e.get('count', 1) for e in run.fleet['endpoints'])} pods publish, "
+        f"{knowledge['stored_blocks']} blocks stored, {knowledge['removed_blocks']} removed, {knowledge['gaps']} gaps"
+    )
+    keys = ", ".join(f"{name} {count}" for name, count in knowledge["keys"].items() if count)
+    print(f"  keys of prompts by source: {keys};  of hits expected, found: {percent(knowledge['found'])}")
     print(f"  estimated cost ${dollars:.4f} ({dollars / max(len(good), 1) * 1000:.3f} per 1,000 requests)")
     print()
     report_calibration(good)
@@ -329,6 +349,25 @@ def report(run: Run) -> dict:
         "tpot_ms": times(tpot),
         "prefix_hit_ratio": round(cached / prompt, 4) if prompt else 0,
         "dollars": round(dollars, 6),
+        "kv_events": knowledge,
+    }
+
+
+def cache_knowledge(run: Run) -> dict:
+    """What the picker was told by the engines, from its metrics."""
+    page = run.picker.metrics()
+    blocks = lambda result: int(page.sum("epp_pd_kv_event_blocks_total", result=result))  # noqa: E731
+    predicted = page.sum("epp_pd_prefix_hit_tokens", source="predicted")
+    return {
+        "publishers": int(page.sum("epp_pd_kv_event_publishers", state="subscribed")),
+        "stored_blocks": blocks("stored"),
+        "removed_blocks": blocks("removed"),
+        "gaps": int(page.sum("epp_pd_kv_event_gaps_total")),
+        "keys": {
+            source: int(page.sum("epp_pd_prefix_keys_total", source=source))
+            for source in ("request", "engine", "cache", "late", "text")
+        },
+        "found": page.sum("epp_pd_prefix_hit_tokens", source="found") / predicted if predicted else None,
     }
 
 

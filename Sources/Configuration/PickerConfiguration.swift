@@ -20,6 +20,7 @@ package struct PickerConfiguration: Sendable, Hashable {
     package var queue = QueueSettings()
     /// Engines beside the built-in ones, or in place of them.
     package var engines: [EngineMetrics] = []
+    package var kvCache = KVCacheSettings()
 
     package init() {}
 
@@ -54,6 +55,7 @@ package struct PickerConfiguration: Sendable, Hashable {
             if let queue = object.optional("queue").flatMap(queueSettings) { result.queue = queue }
             result.engines = (object.optional("engines")?.list(maxCount: EngineMetrics.maximum) ?? [])
                 .compactMap(EngineMetrics.read)
+            if let kvCache = object.optional("kvCache").flatMap(KVCacheSettings.read) { result.kvCache = kvCache }
             return result
         }
     }

@@ -44,6 +44,11 @@ import Glibc
     /// Waits for the closure's end. Call once.
     package func join() { _ = pthread_join(thread, nil) }
 
+    /// Lets the calling thread sleep.
+    package static func sleep(seconds: Double) {
+        usleep(UInt32(min(max(seconds, 0), 60) * 1e6))
+    }
+
     /// Processor time that the calling thread has used, in seconds.
     package static var processorTime: Double {
         var time = timespec()

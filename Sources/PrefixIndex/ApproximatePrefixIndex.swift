@@ -102,19 +102,21 @@ package final class ApproximatePrefixIndex: Sendable {
         }
     }
 
-    /// An answer said how many of the prompt's tokens were cached, where `predicted` were expected. Where clearly less is
+    /// A request to the holder has ended, whose prompt was expected to have `predicted` tokens cached. Where clearly less was
     /// found, the holder forgets faster than was believed: less is kept of it from now on; where all is found, more again.
-    package func observe(holder: UInt32, predicted: Int, reported: Int) {
+    /// `reported`: nil where the answer did not say.
+    package func ended(holder: UInt32, promptTokens: Int, predicted: Int, reported: Int?) {
         learned.withLock { learned in
             guard var entry = learned.holders[holder] else { return }
-            entry.feedback.observe(predicted: predicted, reported: reported)
-            if predicted > 0 {
-                entry.share =
-                    reported * 2 < predicted
-                    ? max(Self.leastShare, entry.share * Self.shrink) : min(1, entry.share + Self.growth)
-            }
+            entry.feedback.ended(promptTokens: promptTokens, predicted: predicted, reported: reported)
+            if let reported { Self.adjust(&entry, predicted: predicted, found: reported) }
             learned.holders[holder] = entry
         }
+    }
+
+    private static func adjust(_ entry: inout Holder, predicted: Int, found: Int) {
+        guard predicted > 0 else { return }
+        entry.share = found < predicted / 2 ? max(leastShare, entry.share * shrink) : min(1, entry.share + growth)
     }
 
     /// Requests were preempted on the holder: their blocks were taken for others, which the cache was then too.
@@ -128,15 +130,27 @@ package final class ApproximatePrefixIndex: Sendable {
 
     /// The engine's counters of tokens looked up and found in its prefix cache. Counters that fall are a restart: what the
     /// holder had is forgotten.
-    package func observe(holder: UInt32, queries: Double, hits: Double) {
+    /// - Returns: true where they fell.
+    @discardableResult
+    package func observe(holder: UInt32, queries: Double, hits: Double) -> Bool {
         let hasRestarted = learned.withLock { learned in
-            learned.holders[holder]?.feedback.observe(queries: queries, hits: hits) ?? false
+            guard var entry = learned.holders[holder] else { return false }
+            let news = entry.feedback.observe(queries: queries, hits: hits)
+            if case .compared(let predicted, let found) = news {
+                Self.adjust(&entry, predicted: predicted, found: found)
+            }
+            learned.holders[holder] = entry
+            return news == .restarted
         }
         if hasRestarted { remove(holder: holder) }
+        return hasRestarted
     }
 
     /// How far the index is to be believed of a holder, 0…1, and what that rests on. nil for a holder that it does not know.
     package func feedback(holder: UInt32) -> HitFeedback? { learned.withLock { $0.holders[holder]?.feedback } }
+
+    /// The same of all holders together: what metrics show.
+    package var feedbacks: [HitFeedback] { learned.withLock { $0.holders.values.map(\.feedback) } }
 
     /// Additive growth, multiplicative fall: a cache that is smaller than believed is found out within a few answers, one
     /// that has room again within some tens.

@@ -66,6 +66,9 @@ package struct EndpointStatus: Sendable, Hashable, Codable {
         self.unavailable = unavailable
         self.modelListIsFresh = modelListIsFresh
     }
+
+    /// Tokens per block of its KV cache: as discovery says, else as the engine says, else vLLM's default.
+    package var blockSize: Int { max(endpoint.kv.blockSize ?? load?.kvBlockSize ?? 16, 1) }
 }
 
 /// Every endpoint, sorted by id: the one immutable value through which knowledge reaches the Router.

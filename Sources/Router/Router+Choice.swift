@@ -117,7 +117,12 @@ extension Router {
         guard !request.prefix.hashes.isEmpty || request.tokenPrefix != nil else { return }
         prefixes.holders(of: request.prefix, tokens: request.tokenPrefix, into: &holdings)
         for holding in holdings {
-            if let index = index(of: holding.endpoint) { frame.held[index] = max(holding.tokens, 0) }
+            guard let index = index(of: holding.endpoint) else { continue }
+            frame.held[index] = UsableHit.tokens(
+                held: holding.tokens,
+                promptTokens: request.promptTokens,
+                blockSize: fleet.endpoints[index].blockSize
+            )
         }
     }
 

@@ -253,7 +253,91 @@ package enum MetricFamilies {
     static let indexBlocks = MetricFamily(
         "epp_pd_prefix_index_blocks",
         .gauge,
-        "Blocks that the prefix index knows, counted once for each holder."
+        "Different blocks that the prefix index knows."
+    )
+
+    // The prefix index.
+    static let indexHeldBlocks = MetricFamily(
+        "epp_pd_prefix_index_held_blocks",
+        .gauge,
+        "Pairs of a holder and a block that the prefix index knows."
+    )
+    static let indexBudget = MetricFamily(
+        "epp_pd_prefix_index_budget_bytes",
+        .gauge,
+        "Memory that the prefix index never exceeds."
+    )
+    static let indexEvictions = MetricFamily(
+        "epp_pd_prefix_index_evicted_blocks_total",
+        .counter,
+        "Blocks that the prefix index forgot, the coldest first, to keep its budget."
+    )
+    static let indexDomains = MetricFamily(
+        "epp_pd_prefix_index_hash_domains",
+        .gauge,
+        "Groups of engines whose hashes are equal for equal content."
+    )
+    static let kvEvents = MetricFamily(
+        "epp_pd_kv_event_blocks_total",
+        .counter,
+        "Blocks and events of the engines' KV events, by what became of them.",
+        labels: ["result"]
+    )
+    static let kvBatches = MetricFamily(
+        "epp_pd_kv_event_batches_total",
+        .counter,
+        "Batches of KV events that were received.",
+        labels: ["result"]
+    )
+    static let kvGaps = MetricFamily(
+        "epp_pd_kv_event_gaps_total",
+        .counter,
+        "Gaps in the publishers' sequence numbers."
+    )
+    static let kvLost = MetricFamily(
+        "epp_pd_kv_event_lost_batches_total",
+        .counter,
+        "Batches of KV events that no replay brought back."
+    )
+    static let kvRestarts = MetricFamily(
+        "epp_pd_kv_event_restarts_total",
+        .counter,
+        "Publishers that began anew."
+    )
+    static let kvReplays = MetricFamily(
+        "epp_pd_kv_event_replays_total",
+        .counter,
+        "Replays that were asked for, and those that failed.",
+        labels: ["result"]
+    )
+    static let kvPublishers = MetricFamily(
+        "epp_pd_kv_event_publishers",
+        .gauge,
+        "Publishers of KV events: all subscribed to, doubtful after a gap, and impossible to subscribe to.",
+        labels: ["state"]
+    )
+    static let hitTokens = MetricFamily(
+        "epp_pd_prefix_hit_tokens",
+        .gauge,
+        "Prompt tokens of recent requests expected in the pods' caches, found there, and the sum of the differences.",
+        labels: ["source"]
+    )
+    static let hitRatio = MetricFamily(
+        "epp_pd_prefix_hit_ratio",
+        .gauge,
+        "Tokens found in caches: of those expected (found), and of all prompt tokens, by the engines' counters (engine).",
+        labels: ["source"]
+    )
+    static let distrusted = MetricFamily(
+        "epp_pd_prefix_distrusted_endpoints",
+        .gauge,
+        "Endpoints where so much less was found than expected that their part of the index counts less."
+    )
+    static let prefixKeys = MetricFamily(
+        "epp_pd_prefix_keys_total",
+        .counter,
+        "Requests by where the keys for exact lookups came from.",
+        labels: ["source"]
     )
 
     // The gateway and the process.
@@ -298,6 +382,8 @@ package enum MetricFamilies {
         tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
         prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,
         poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,
+        indexHeldBlocks, indexBudget, indexEvictions, indexDomains, kvEvents, kvBatches, kvGaps, kvLost, kvRestarts,
+        kvReplays, kvPublishers, hitTokens, hitRatio, distrusted, prefixKeys,
         servedElsewhere, protocolViolations, decisionLogDropped, processorTime, residentMemory, ready, buildInfo,
     ]
 }

@@ -30,6 +30,7 @@ package struct MetricSamples: Sendable, Hashable {
     package var fileIsBad = false
     package var indexBytes = 0
     package var indexBlocks = 0
+    package var index = PrefixIndexSamples()
     /// By HTTP status.
     package var immediateAnswers: [Reason] = []
     package var servedElsewhere = 0

@@ -13,6 +13,7 @@ enum MetricsPage {
         tokens(store, &page)
         pools(store, samples, &page)
         knowledge(store, samples, &page)
+        prefixes(samples.index, &page)
         process(samples, &page)
         return page.text
     }
@@ -140,6 +141,41 @@ enum MetricsPage {
         }
         single(F.indexBytes, samples.indexBytes, &page)
         single(F.indexBlocks, samples.indexBlocks, &page)
+    }
+
+    private static func prefixes(_ index: PrefixIndexSamples, _ page: inout Exposition) {
+        single(F.indexHeldBlocks, index.heldBlocks, &page)
+        single(F.indexBudget, index.budgetBytes, &page)
+        single(F.indexEvictions, index.evictedBlocks, &page)
+        single(F.indexDomains, index.hashDomains, &page)
+        page.begin(F.kvEvents)
+        for event in index.events { page.sample(F.kvEvents, [event.name], event.count) }
+        page.begin(F.kvBatches)
+        page.sample(F.kvBatches, ["ok"], index.batches - index.malformedBatches)
+        page.sample(F.kvBatches, ["malformed"], index.malformedBatches)
+        single(F.kvGaps, index.gaps, &page)
+        single(F.kvLost, index.lostBatches, &page)
+        single(F.kvRestarts, index.publisherRestarts, &page)
+        page.begin(F.kvReplays)
+        page.sample(F.kvReplays, ["asked"], index.replays)
+        page.sample(F.kvReplays, ["failed"], index.failedReplays)
+        page.begin(F.kvPublishers)
+        page.sample(F.kvPublishers, ["subscribed"], index.publishers)
+        page.sample(F.kvPublishers, ["doubtful"], index.doubtfulPublishers)
+        page.sample(F.kvPublishers, ["failed"], index.publisherFailures)
+        page.begin(F.hitTokens)
+        page.sample(F.hitTokens, ["predicted"], index.predictedTokens)
+        page.sample(F.hitTokens, ["found"], index.reportedTokens)
+        page.sample(F.hitTokens, ["difference"], index.missedTokens)
+        // Where nothing was expected or looked up there is no ratio, and no sample.
+        page.begin(F.hitRatio)
+        if index.predictedTokens > 0 {
+            page.sample(F.hitRatio, ["found"], index.reportedTokens / index.predictedTokens)
+        }
+        if index.engineQueries > 0 { page.sample(F.hitRatio, ["engine"], index.engineHits / index.engineQueries) }
+        single(F.distrusted, index.distrustedEndpoints, &page)
+        page.begin(F.prefixKeys)
+        for source in index.keys { page.sample(F.prefixKeys, [source.name], source.count) }
     }
 
     private static func process(_ samples: MetricSamples, _ page: inout Exposition) {

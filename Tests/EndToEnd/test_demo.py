@@ -26,6 +26,9 @@ def test_demo(tmp_path):
     for name in ("predicted_p50", "observed_p50", "predicted_p90", "observed_p90"):
         assert result["ttft_ms"][name] > 0
     assert result["prefix_hit_ratio"] > 0
+    events = result["kv_events"]
+    assert events["publishers"] == 4 and events["stored_blocks"] > 0 and events["gaps"] == 0
+    assert events["keys"]["engine"] + events["keys"]["cache"] > 0
     assert sum(bool(re.match(r" +\d+ (short|long|shared) ", line)) for line in lines) == 40
 
     log = re.search(r"decision log: (\S+)", outcome.stdout)[1]

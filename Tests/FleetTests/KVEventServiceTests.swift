@@ -159,7 +159,7 @@ struct KVEventServiceTests {
         feed.live([[], [1, 2], [3]], index, now: 0)
         feed.live([[], KVEventEncoder.sequenceFrame(0), [0xFF]], index, now: 0)
         feed.live([], index, now: 0)
-        #expect(feed.malformed == 3)
+        #expect(feed.malformed == 4)
         feed.live([[], KVEventEncoder.sequenceFrame(1), Self.batch(1)], index, now: 0)
         #expect(Self.held(index, 1) == 64)
     }

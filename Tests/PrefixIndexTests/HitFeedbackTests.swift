@@ -27,7 +27,9 @@ struct HitFeedbackTests {
     @Test("counters that fall are a restart")
     func counters() {
         var feedback = HitFeedback()
-        func restarts(_ queries: Double, _ hits: Double) -> Bool { feedback.observe(queries: queries, hits: hits) }
+        func restarts(_ queries: Double, _ hits: Double) -> Bool {
+            feedback.observe(queries: queries, hits: hits) == .restarted
+        }
         #expect(!restarts(1_000, 100))
         #expect(feedback.engineHitRatio == nil)
         #expect(!restarts(3_000, 1_100))
@@ -36,6 +38,25 @@ struct HitFeedbackTests {
         #expect(feedback.engineHitRatio == nil)
         #expect(!restarts(20, 0))
         #expect(feedback.engineHitRatio == 0)
+        #expect(!restarts(.nan, 0), "no number says nothing")
+    }
+
+    @Test("answers that say nothing are judged by the engine's counters, where the growth is ours")
+    func silent() {
+        func feedback(prompts: Int, queries: Double, hits: Double) -> HitFeedback {
+            var feedback = HitFeedback()
+            _ = feedback.observe(queries: 1_000, hits: 1_000)
+            for _ in 0..<prompts { feedback.ended(promptTokens: 10_000, predicted: 8_000, reported: nil) }
+            feedback.ended(promptTokens: 10_000, predicted: 1_000, reported: 1_000)
+            _ = feedback.observe(queries: 1_000 + queries, hits: 1_000 + hits)
+            return feedback
+        }
+        let ours = feedback(prompts: 9, queries: 100_000, hits: 19_000)
+        #expect(abs(ours.trust - 19_000.0 / 73_000) < 0.02)
+        let mixed = feedback(prompts: 9, queries: 300_000, hits: 19_000)
+        #expect(mixed.trust == 1, "most of the growth is of others' requests")
+        let small = feedback(prompts: 2, queries: 30_000, hits: 1_000)
+        #expect(small.trust == 1, "too little growth to compare")
     }
 
     @Test("the last block is always computed again")
@@ -67,17 +88,17 @@ struct HitFeedbackTests {
         let old = learn()
         for _ in 0..<20 { _ = learn() }
         #expect(holds(old), "1,050 of 1,600 blocks")
-        for _ in 0..<12 { index.observe(holder: 1, predicted: 3_200, reported: 0) }
+        for _ in 0..<12 { index.ended(holder: 1, promptTokens: 3_200, predicted: 3_200, reported: 0) }
         #expect(index.feedback(holder: 1)?.trust == 0.05)
         for _ in 0..<20 { _ = learn() }
         #expect(!holds(old))
         let recent = learn()
         #expect(holds(recent))
         index.observe(holder: 1, queries: 100, hits: 10)
-        index.observe(holder: 1, queries: 5, hits: 0)
+        #expect(index.observe(holder: 1, queries: 5, hits: 0))
         #expect(!holds(recent), "restarted")
         index.observePreemptions(holder: 1, count: 3)
-        index.observe(holder: 9, predicted: 1, reported: 1)
+        index.ended(holder: 9, promptTokens: 1, predicted: 1, reported: 1)
         #expect(index.feedback(holder: 9) == nil)
     }
 }

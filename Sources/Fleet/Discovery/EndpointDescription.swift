@@ -92,15 +92,45 @@ package struct MetricsPlace: Sendable, Hashable, Codable {
 
 /// Where an endpoint publishes KV-cache events: ZeroMQ addresses.
 package struct KVEventsPlace: Sendable, Hashable, Codable {
+    /// Of the first data-parallel rank. Empty where the server is to be asked.
     package var endpoint: String
     /// Where lost events can be asked for again.
     package var replay: String?
     /// Prefix of the topics to subscribe to; empty for all.
     package var topic: String
+    /// Data-parallel ranks, each with ports of its own that count up with the rank.
+    package var ranks: Int
+    /// Ask the server itself: GET /kv_event_sources.
+    package var discovers: Bool
 
-    package init(endpoint: String, replay: String? = nil, topic: String = "") {
+    package init(
+        endpoint: String,
+        replay: String? = nil,
+        topic: String = "",
+        ranks: Int = 1,
+        discovers: Bool = false
+    ) {
         self.endpoint = endpoint
         self.replay = replay
         self.topic = topic
+        self.ranks = ranks
+        self.discovers = discovers
+    }
+
+    package static let discovered = KVEventsPlace(endpoint: "", discovers: true)
+    package static let maxRanks = 256
+
+    /// The picker binds there, and publishers connect: vLLM's own rule for a `*`, seen from the other side.
+    package var isBoundByPicker: Bool {
+        endpoint.hasPrefix("tcp://*:") || endpoint.hasPrefix("tcp://0.0.0.0:") || endpoint.hasPrefix("tcp://[::]:")
+    }
+
+    /// The place of one rank.
+    package func place(ofRank rank: Int) -> KVEventsPlace {
+        guard rank > 0, !isBoundByPicker else { return self }
+        var copy = self
+        copy.endpoint = ZMQAddress(endpoint)?.raised(by: rank) ?? endpoint
+        copy.replay = replay.map { ZMQAddress($0)?.raised(by: rank) ?? $0 }
+        return copy
     }
 }

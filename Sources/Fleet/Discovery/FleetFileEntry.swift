@@ -44,7 +44,9 @@ struct FleetFileEntry {
             let kvEvents = object.optional("kvEvents").flatMap(readKVEvents)
             let labels = readLabels(object.optional("labels"))
             let events = [kvEvents?.endpoint, kvEvents?.replay].compactMap { $0.flatMap(ZMQAddress.init)?.port }
-            if let first = ([port, metrics.port] + events).first(where: { Int($0) + count - 1 > 65_535 }) {
+            let ranks = kvEvents?.ranks ?? 1
+            let firsts = [(port, 1), (metrics.port, 1)] + events.map { ($0, ranks) }
+            if let (first, _) = firsts.first(where: { Int($0) + (count - 1) * $1 > 65_535 }) {
                 object.optional("count")?.reject("ports count up from \(first) beyond 65535")
                 return nil
             }
@@ -81,8 +83,10 @@ struct FleetFileEntry {
             copy.port = Self.raised(copy.port, by: step)
             copy.metrics.port = Self.raised(copy.metrics.port, by: step)
             if var events = copy.kvEvents {
-                events.endpoint = ZMQAddress(events.endpoint)?.raised(by: step) ?? events.endpoint
-                events.replay = events.replay.map { ZMQAddress($0)?.raised(by: step) ?? $0 }
+                // Pods that publish to the picker share its port, and topics tell them apart.
+                let ports = events.isBoundByPicker ? 0 : step * events.ranks
+                events.endpoint = ZMQAddress(events.endpoint)?.raised(by: ports) ?? events.endpoint
+                events.replay = events.replay.map { ZMQAddress($0)?.raised(by: step * events.ranks) ?? $0 }
                 copy.kvEvents = events
             }
             if !first.name.isEmpty {
@@ -147,10 +151,14 @@ struct FleetFileEntry {
 
     private static func readKVEvents(_ value: DocumentValue) -> KVEventsPlace? {
         value.object { object in
+            if object.bool("discover", default: false) { return .discovered }
             let endpoint = object.required("endpoint").flatMap(readZMQAddress)
             let replay = object.optional("replay").flatMap(readZMQAddress)
             let topic = object.optional("topic")?.string(maxLength: 256, allowsEmpty: true) ?? ""
-            return endpoint.map { KVEventsPlace(endpoint: $0, replay: replay, topic: topic) }
+            let ranks = object.integer("ranks", in: 1...KVEventsPlace.maxRanks, default: 1)
+            let last = [endpoint, replay].compactMap { $0.flatMap(ZMQAddress.init)?.port }.max() ?? 1
+            if Int(last) + ranks - 1 > 65_535 { object.optional("ranks")?.reject("ports count up beyond 65535") }
+            return endpoint.map { KVEventsPlace(endpoint: $0, replay: replay, topic: topic, ranks: ranks) }
         }
     }
 

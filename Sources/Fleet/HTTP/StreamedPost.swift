@@ -58,6 +58,25 @@ package import CostModel
             )
             return unsafe curl_easy_perform(handle)
         }
+        return unsafe Self.outcome(code, handle)
+    }
+
+    /// Fetches a page, and hands its bytes to `receive` as they come, whatever the status.
+    package func get(
+        url: String,
+        timeout: Seconds,
+        receive: @escaping (Span<UInt8>) -> Bool
+    ) -> Result<Int, FetchFailure> {
+        self.receive = receive
+        defer { self.receive = { _ in true } }
+        unsafe epp_curl_set_string(handle, CURLOPT_URL, url)
+        unsafe epp_curl_set_pointer(handle, CURLOPT_HTTPHEADER, nil)
+        unsafe epp_curl_set_long(handle, CURLOPT_HTTPGET, 1)
+        unsafe epp_curl_set_long(handle, CURLOPT_TIMEOUT_MS, Int(min(max(timeout.milliseconds, 1), 3_600_000)))
+        return unsafe Self.outcome(curl_easy_perform(handle), handle)
+    }
+
+    private static func outcome(_ code: CURLcode, _ handle: UnsafeMutableRawPointer) -> Result<Int, FetchFailure> {
         guard code == CURLE_OK else {
             switch code {
             case CURLE_COULDNT_CONNECT: return .failure(.refused)

@@ -11,6 +11,9 @@ struct KVEventFeed {
     private(set) var malformed = 0
     /// The batches that are wanted again, where the server keeps them.
     private(set) var wantedReplay: UInt64?
+    private var lastRestart: Double?
+    /// Metrics pages and events tell of the same restart up to this far apart.
+    private static let restartSeconds = 15.0
 
     init(source: EventSourceID, canReplay: Bool) {
         self.source = source
@@ -54,25 +57,36 @@ struct KVEventFeed {
     /// The replay has been asked for.
     mutating func replayBegan() { wantedReplay = nil }
 
+    /// The engine is known to be a new one, from elsewhere. What it has stored since is asked for again, where it can be.
+    mutating func restarted(_ index: EventPrefixIndex, now: Double) {
+        if let lastRestart, now - lastRestart < Self.restartSeconds { return }
+        run(tracker.restart(), index, now)
+    }
+
     private mutating func run(_ actions: [SequenceTracker.Action], _ index: EventPrefixIndex, _ now: Double) {
         for action in actions {
             switch action {
             case .apply(let payload): apply(payload, index, now)
-            case .restart: index.clear(source)
+            case .restart:
+                lastRestart = now
+                index.clear(source)
             case .doubt: index.doubt(source, now: now)
             case .replay(let from): wantedReplay = from
             }
         }
     }
 
-    private func apply(_ payload: [UInt8], _ index: EventPrefixIndex, _ now: Double) {
+    private mutating func apply(_ payload: [UInt8], _ index: EventPrefixIndex, _ now: Double) {
         var outcome = index.apply(payload, from: source)
         // Of another hash domain: what it stored before is gone, and the batch goes to the next domain.
         if outcome.hasMoved {
             outcome = index.apply(payload, from: source)
             index.doubt(source, now: now)
         }
-        if outcome.isMalformed { index.doubt(source, now: now) }
+        if outcome.isMalformed {
+            malformed += 1
+            index.doubt(source, now: now)
+        }
     }
 
     private static func number(_ frame: [UInt8]) -> UInt64? {

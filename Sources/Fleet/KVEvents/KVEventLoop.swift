@@ -114,6 +114,12 @@ final class KVEventLoop {
         index.clear(source)
     }
 
+    func restart(_ holder: UInt32) {
+        for source in feeds.keys.filter({ $0.holder == holder }).sorted() {
+            feeds[source]?.restarted(index, now: Self.now)
+        }
+    }
+
     // MARK: - Turns
 
     /// Waits for messages, at most a tenth of a second, and takes in some of them.

@@ -13,6 +13,8 @@ package final class KVEventService: Sendable {
     private struct Wanted {
         var subscriptions: [KVEventSubscription] = []
         var isNew = false
+        /// Holders whose engines are known to be new ones.
+        var restarted: [UInt32] = []
         var isStopping = false
         var thread: ControlThread?
     }
@@ -37,6 +39,7 @@ package final class KVEventService: Sendable {
             let loop = KVEventLoop(context: context, index: index)
             while let turn = self.nextTurn() {
                 if let wanted = turn.wanted { loop.subscribe(wanted) }
+                for holder in turn.restarted { loop.restart(holder) }
                 loop.turn()
                 let statistics = loop.statistics
                 self.statisticsBox.withLock { $0 = statistics }
@@ -51,6 +54,13 @@ package final class KVEventService: Sendable {
         wanted.withLock { wanted in
             wanted.subscriptions = Array(subscriptions.prefix(Self.maxSubscriptions))
             wanted.isNew = true
+        }
+    }
+
+    /// Metrics show that a pod's engine is a new one. Where its events have shown it already, nothing happens.
+    package func restarted(holder: UInt32) {
+        wanted.withLock { wanted in
+            if wanted.restarted.count < Self.maxSubscriptions { wanted.restarted.append(holder) }
         }
     }
 
@@ -72,14 +82,18 @@ package final class KVEventService: Sendable {
     private struct Turn {
         /// nil where nothing has changed.
         var wanted: [KVEventSubscription]?
+        var restarted: [UInt32]
     }
 
     /// nil when the service shall stop.
     private func nextTurn() -> Turn? {
         wanted.withLock { wanted in
             guard !wanted.isStopping else { return nil }
-            defer { wanted.isNew = false }
-            return Turn(wanted: wanted.isNew ? wanted.subscriptions : nil)
+            defer {
+                wanted.isNew = false
+                wanted.restarted = []
+            }
+            return Turn(wanted: wanted.isNew ? wanted.subscriptions : nil, restarted: wanted.restarted)
         }
     }
 }

@@ -30,10 +30,22 @@ package struct KVEventSubscription: Sendable, Hashable {
         self.names = names
     }
 
-    /// The picker binds: vLLM's own rule, seen from the other side, is that a publisher binds where its string has a `*`.
-    var binds: Bool {
-        endpoint.hasPrefix("tcp://*:") || endpoint.hasPrefix("tcp://0.0.0.0:") || endpoint.hasPrefix("tcp://[::]:")
+    /// What `place` means for an endpoint: one subscription for each of its ranks.
+    package static func at(_ place: KVEventsPlace, holder: UInt32, names: [String]) -> [KVEventSubscription] {
+        guard !place.discovers else { return [] }
+        return (0..<min(max(place.ranks, 1), KVEventsPlace.maxRanks)).map { rank in
+            let own = place.place(ofRank: rank)
+            return KVEventSubscription(
+                source: EventSourceID(holder: holder, rank: rank),
+                endpoint: own.endpoint,
+                replay: own.replay,
+                topic: own.topic,
+                names: names
+            )
+        }
     }
+
+    var binds: Bool { KVEventsPlace(endpoint: endpoint).isBoundByPicker }
 
     /// What a server's GET /kv_event_sources says, for the pod at `address`. Publishers that do not bind are left out:
     /// nobody can connect to them.
@@ -63,7 +75,7 @@ package struct KVEventSubscription: Sendable, Hashable {
     }
 
     /// A server of some hundred ranks answers with 50 KB.
-    private static let maxAnswerBytes = 1 << 20
+    package static let maxAnswerBytes = 1 << 20
     private static let maxRanks = 1_024
 
     private struct Publisher: Decodable {

@@ -210,7 +210,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         do {
             body.pad()
             let inference = try service.bodies.read(body, of: api)
-            service.picker.decide(parsed(inference), for: self)
+            var request = parsed(inference)
+            if inference.tokenKeys == nil, body.count <= service.options.keptBodyBytes {
+                request.body = unsafe Array(body.bytes)
+            }
+            service.picker.decide(request, for: self)
         } catch {
             handle(.rejected(error.answer(details: "epp_pd_bad_body")))
         }

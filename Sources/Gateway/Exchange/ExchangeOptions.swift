@@ -29,5 +29,8 @@ package struct ExchangeOptions: Sendable, Hashable {
     /// Token ids in one key: a size of which every engine's block size is a multiple.
     package var tokensPerBlock = TokenKeyHasher.defaultTokensPerBlock
 
+    /// Give bodies of prompts without token ids on with the request, up to so many bytes; 0: none.
+    package var keptBodyBytes = 0
+
     package init() {}
 }

@@ -32,6 +32,9 @@ package struct ParsedRequest: Sendable, Hashable {
     package var textKeys: PrefixKeys
     package var tokenKeys: PrefixKeys?
     package var cacheSalt: String?
+    /// The body as it came, where `ExchangeOptions.keptBodyBytes` asks for it and the prompt is text: for an engine that
+    /// shall cut it into tokens.
+    package var body: [UInt8] = []
     /// From `x-llm-d-slo-ttft-ms`, `x-llm-d-slo-tpot-ms` and their older aliases.
     package var serviceLevel: ServiceLevel
     /// Name of the objective, from `x-llm-d-inference-objective` and its alias.

@@ -15,8 +15,8 @@ struct MockServerCommand: ParsableCommand {
         commandName: "mock-server",
         abstract: "Play model servers whose timing follows a profile.",
         discussion: """
-            Answers OpenAI completions and chat completions (JSON and SSE), /v1/models, /tokenize, /health and /metrics \
-            as vLLM does. Prompts are cut into pseudo-tokens of four bytes each; the output is filler, as long as the \
+            Answers OpenAI completions and chat completions (JSON and SSE), /v1/models, /tokenize, /render, \
+            /kv_event_sources, /health and /metrics as vLLM does. Pods whose entry has kvEvents publish them over ZeroMQ. Prompts are cut into pseudo-tokens of four bytes each; the output is filler, as long as the \
             request's token limit. Queue, continuous batching, KV capacity and the LRU prefix cache are simulated step \
             by step.
 
@@ -78,6 +78,9 @@ struct MockServerCommand: ParsableCommand {
         } catch let errors as ConfigurationErrors {
             Console.error("\(errors)")
             throw ExitCode(2)
+        } catch let error as ZMQError {
+            Console.error("a pod's KV events cannot be published: \(error)")
+            throw ExitCode(1)
         }
         let stop = DispatchSource.makeSignalSource(signal: SIGTERM, queue: .main)
         signal(SIGTERM, SIG_IGN)
@@ -124,7 +127,7 @@ struct MockServerCommand: ParsableCommand {
         let catalog = try ProfileLoader.load(folder: folder)
         let clock = ModelClock(scale: timeScale)
         let pods = try descriptions().enumerated().map { index, description in
-            MockPod(
+            try MockPod(
                 description,
                 catalog: catalog,
                 clock: clock,

@@ -21,12 +21,14 @@ struct CompletionService: Sendable {
     private struct Job {
         var request: CompletionRequest
         var arrived: Instant
-        var promptTokens: Int
+        var tokens: [UInt32]
         var outputTokens: Int
         var hashes: [UInt64]
         var text: CompletionText
         var name: String
         var watch: PeerWatch?
+
+        var promptTokens: Int { tokens.count }
     }
 
     private struct Placed {
@@ -71,7 +73,7 @@ struct CompletionService: Sendable {
         let job = Job(
             request: request,
             arrived: arrived,
-            promptTokens: tokens.count,
+            tokens: tokens,
             outputTokens: output,
             hashes: PseudoTokenizer.blockHashes(of: tokens, blockSize: pod.blockSize, salt: request.cache_salt),
             text: CompletionText(
@@ -119,7 +121,8 @@ struct CompletionService: Sendable {
     private func compute(_ job: Job) async throws -> Placing {
         try await fleet.clock.sleep(for: pod.profile.ttftOverhead)
         let ticket = await pod.engine.submit(
-            promptTokens: job.promptTokens,
+            tokens: job.tokens,
+            cacheSalt: job.request.cache_salt,
             hashes: job.hashes,
             outputTokens: job.outputTokens,
             arrived: job.arrived,
@@ -138,7 +141,8 @@ struct CompletionService: Sendable {
             return .answer(answer)
         }
         let ticket = await pod.engine.submit(
-            promptTokens: job.promptTokens,
+            tokens: job.tokens,
+            cacheSalt: job.request.cache_salt,
             hashes: job.hashes,
             outputTokens: job.outputTokens,
             arrived: job.arrived,

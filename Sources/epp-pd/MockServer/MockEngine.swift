@@ -45,10 +45,19 @@ actor MockEngine {
     private var transferredTokens = 0
     private var aborted = 0
     private var events: [ServerEvent] = []
+    private var reporter: BlockReporter?
 
-    init(configuration: ModelServerConfiguration, seed: UInt64, clock: ModelClock) {
+    /// `publisher`: where the engine tells what it caches.
+    init(
+        configuration: ModelServerConfiguration,
+        seed: UInt64,
+        clock: ModelClock,
+        publisher: KVEventPublisher? = nil
+    ) {
         var configuration = configuration
         configuration.reportsTokens = true
+        configuration.reportsBlocks = publisher != nil
+        reporter = publisher.map { BlockReporter(publisher: $0, blockSize: configuration.blockSize) }
         server = ModelServer(configuration: configuration, seed: seed)
         self.clock = clock
     }
@@ -58,7 +67,8 @@ actor MockEngine {
     /// `release`.
     /// - Returns: nil where the job can never fit.
     func submit(
-        promptTokens: Int,
+        tokens: [UInt32],
+        cacheSalt: String?,
         hashes: [UInt64],
         outputTokens: Int,
         arrived: Instant,
@@ -70,6 +80,8 @@ actor MockEngine {
         let (stream, continuation) = AsyncStream.makeStream(of: Progress.self, bufferingPolicy: .bufferingNewest(1))
         let now = clock.now
         advance(to: now)
+        let promptTokens = tokens.count
+        reporter?.opened(id, tokens: tokens, hashes: hashes, cacheSalt: cacheSalt)
         jobs[id] = Job(
             continuation: continuation,
             arrived: arrived,
@@ -117,6 +129,7 @@ actor MockEngine {
         guard let job = jobs.removeValue(forKey: id) else { return }
         aborted += 1
         job.continuation.finish()
+        reporter?.cancelled(id)
         act { server, now, events in server.cancel(id, at: now, into: &events) }
     }
 
@@ -166,7 +179,11 @@ actor MockEngine {
     // MARK: Events
 
     private func deliver() {
-        for event in events { deliver(event) }
+        for event in events {
+            reporter?.take(event)
+            deliver(event)
+        }
+        if !events.isEmpty { reporter?.publish() }
         events.removeAll(keepingCapacity: true)
     }
 

@@ -24,6 +24,8 @@ struct MockPod: Sendable {
     let metricsDelay: Seconds
     let maximumLength: Int
     let engine: MockEngine
+    /// Where it publishes its KV events, if it does.
+    let publisher: KVEventPublisher?
 
     init(
         _ description: EndpointDescription,
@@ -34,7 +36,7 @@ struct MockPod: Sendable {
         metricsDelay: Seconds,
         maximumLength: Int,
         seed: UInt64
-    ) {
+    ) throws {
         let endpoint = catalog.endpoint(description, id: EndpointID(0))
         name = endpoint.name
         role = endpoint.role
@@ -57,7 +59,11 @@ struct MockPod: Sendable {
             prefillNoise: jitter,
             decodeNoise: jitter
         )
-        engine = MockEngine(configuration: configuration, seed: seed, clock: clock)
+        let model = endpoint.servedModels?.first ?? description.model
+        publisher = try description.kvEvents.map {
+            try KVEventPublisher(playing: $0, pod: description.name, model: model)
+        }
+        engine = MockEngine(configuration: configuration, seed: seed, clock: clock, publisher: publisher)
     }
 
     /// vLLM's default on CUDA.

@@ -55,8 +55,14 @@ struct PodHandler: HTTPHandler {
             return models()
         case (.GET, "/version"):
             return ServedAnswer.json("{\"version\":\"mock\"}")
+        case (.GET, "/kv_event_sources"):
+            return pod.publisher.map { ServedAnswer.json($0.sources) } ?? ServedAnswer.json("{}")
         case (.POST, "/tokenize"):
             return tokenize(try await Self.body(of: request))
+        case (.POST, "/v1/chat/completions/render"):
+            return render(try await Self.body(of: request), isList: false)
+        case (.POST, "/v1/completions/render"):
+            return render(try await Self.body(of: request), isList: true)
         case (.POST, "/v1/chat/completions"), (.POST, "/v1/completions"):
             guard let body = try await Self.body(of: request) else {
                 return ServedAnswer.error(413, type: "BadRequestError", message: "the body is too large")
@@ -97,18 +103,37 @@ struct PodHandler: HTTPHandler {
         return ServedAnswer.json("{\"object\":\"list\",\"data\":[\(list.joined(separator: ","))]}")
     }
 
+    private struct Question: Decodable {
+        var prompt: CompletionRequest.Prompt?
+        var messages: [CompletionRequest.Message]?
+
+        static func tokens(_ body: Data?) -> [UInt32]? {
+            guard let body, let question = try? JSONDecoder().decode(Question.self, from: body) else { return nil }
+            return CompletionRequest.tokens(messages: question.messages, prompt: question.prompt)
+        }
+    }
+
+    private static let noPrompt = ServedAnswer.error(
+        400,
+        type: "Bad Request",
+        message: "neither prompt nor messages"
+    )
+
     private func tokenize(_ body: Data?) -> HTTPResponse {
-        struct Question: Decodable {
-            var prompt: CompletionRequest.Prompt?
-            var messages: [CompletionRequest.Message]?
-        }
-        guard let body, let question = try? JSONDecoder().decode(Question.self, from: body) else {
-            return ServedAnswer.error(400, type: "Bad Request", message: "neither prompt nor messages")
-        }
-        let tokens = CompletionRequest.tokens(messages: question.messages, prompt: question.prompt) ?? []
+        guard let tokens = Question.tokens(body) else { return Self.noPrompt }
         let list = tokens.map(String.init).joined(separator: ",")
         return ServedAnswer.json(
             "{\"count\":\(tokens.count),\"max_model_len\":\(pod.maximumLength),\"tokens\":[\(list)],\"token_strs\":null}"
         )
+    }
+
+    /// vLLM answers a chat with one rendered request, and a completion with a list of them.
+    private func render(_ body: Data?, isList: Bool) -> HTTPResponse {
+        guard let tokens = Question.tokens(body) else { return Self.noPrompt }
+        let list = tokens.map(String.init).joined(separator: ",")
+        let one =
+            "{\"request_id\":\"render\",\"token_ids\":[\(list)],\"token_offsets\":null,\"features\":null,"
+            + "\"model\":\(JSONText.quoted(pod.models.first ?? ""))}"
+        return ServedAnswer.json(isList ? "[\(one)]" : one)
     }
 }

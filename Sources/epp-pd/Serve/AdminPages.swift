@@ -69,6 +69,7 @@ struct AdminPages {
         let told = prefixes.toldStatistics
         samples.indexBytes = index.trie.bytes + told.trie.bytes
         samples.indexBlocks = index.trie.blocks + told.trie.blocks
+        samples.index = prefixSamples(index, told)
         samples.immediateAnswers = counters.answers.map { MetricSamples.Reason(String($0.status), Int($0.count)) }
         samples.servedElsewhere = Int(counters.servedElsewhereCount)
         samples.protocolViolations = Int(counters.violations)
@@ -79,6 +80,47 @@ struct AdminPages {
         samples.residentBytes = ProcessUsage.residentBytes
         samples.isReady = readiness.isReady
         samples.version = EPPPD.version
+        return samples
+    }
+
+    private func prefixSamples(_ learned: PrefixIndexStatistics, _ told: EventIndexStatistics) -> PrefixIndexSamples {
+        var samples = PrefixIndexSamples()
+        samples.heldBlocks = learned.trie.heldBlocks + told.trie.heldBlocks
+        samples.budgetBytes = learned.trie.budget + told.trie.budget
+        samples.evictedBlocks = learned.trie.evictedBlocks + told.trie.evictedBlocks
+        samples.hashDomains = told.domains
+        let outcome = told.outcome
+        samples.events = [
+            MetricSamples.Reason("stored", outcome.storedBlocks),
+            MetricSamples.Reason("repeated", outcome.repeatedBlocks),
+            MetricSamples.Reason("removed", outcome.removedBlocks), MetricSamples.Reason("cleared", outcome.clears),
+            MetricSamples.Reason("orphan", outcome.orphans),
+            MetricSamples.Reason("unknown_removal", outcome.unknownRemovals),
+            MetricSamples.Reason("foreign", outcome.foreignBlocks),
+            MetricSamples.Reason("refused", outcome.refusedBlocks),
+            MetricSamples.Reason("skipped", outcome.skippedEvents),
+            MetricSamples.Reason("unusable", outcome.unusableEvents),
+        ]
+        let stream = events.statistics
+        samples.batches = stream.messages
+        samples.malformedBatches = stream.malformed
+        samples.gaps = stream.gaps
+        samples.lostBatches = Int(clamping: stream.lostBatches)
+        samples.publisherRestarts = stream.restarts
+        samples.replays = stream.replays
+        samples.failedReplays = stream.replayFailures
+        samples.publishers = stream.subscriptions
+        samples.doubtfulPublishers = told.doubtfulSources
+        samples.publisherFailures = stream.failures.count
+        for feedback in prefixes.feedbacks {
+            samples.predictedTokens += feedback.predictedTokens
+            samples.reportedTokens += feedback.reportedTokens
+            samples.missedTokens += feedback.missedTokens
+            samples.engineQueries += feedback.engineQueries
+            samples.engineHits += feedback.engineHits
+        }
+        samples.distrustedEndpoints = prefixes.distrustedCount
+        samples.keys = host.keySources.all.map { MetricSamples.Reason($0.source.rawValue, $0.count) }
         return samples
     }
 }

@@ -23,6 +23,7 @@ final class DataPlane: Sendable {
         exchange: ExchangeOptions,
         budget: BodyBudget,
         counters: ExchangeCounters,
+        tokens: PromptTokens?,
         certificates: TLSCertificates?,
         certificatesChanged: @escaping @Sendable (TLSReload) -> Void
     ) throws {
@@ -40,7 +41,7 @@ final class DataPlane: Sendable {
             certificates: certificates,
             certificatesChanged: certificatesChanged
         ) { loop in
-            let picker = host.picker(on: loop, timeout: timeout, uploadTimeout: uploadTimeout)
+            let picker = host.picker(on: loop, timeout: timeout, uploadTimeout: uploadTimeout, tokens: tokens)
             let service = ExtProcService(
                 picker: picker,
                 options: exchange,

@@ -15,6 +15,9 @@ final class LoopPicker: Picker, @unchecked Sendable {
         let exchange: any PendingExchange
         var isRouted = false
         let deadline: LoopTimer?
+        /// The request, while an engine cuts its prompt into tokens, and how long that may take.
+        var unread: ParsedRequest?
+        var patience: LoopTimer?
     }
 
     private let host: RouterHost
@@ -23,11 +26,14 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private let timeout: Duration?
     /// Longest time that a body may take to come, on the wall. nil: no limit.
     private let uploadTimeout: Duration?
+    /// nil where engines are not asked.
+    private let tokens: PromptTokens?
     private var numbers: RequestNumbers
     private var open: [RequestID: Open] = [:]
 
-    init(host: RouterHost, loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?) {
+    init(host: RouterHost, loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?, tokens: PromptTokens?) {
         self.host = host
+        self.tokens = tokens
         self.loop = loop
         self.timeout = timeout
         self.uploadTimeout = uploadTimeout
@@ -48,7 +54,38 @@ final class LoopPicker: Picker, @unchecked Sendable {
         let id = request.id
         let deadline = timeout.map { loop.schedule(after: $0) { [weak self] in self?.expire(id) } }
         open[id] = Open(exchange: exchange, deadline: deadline)
-        host.arrived(request, on: self)
+        guard let tokens, tokens.concerns(request) else {
+            return host.arrived(request, keys: request.tokenKeys == nil ? .text : .request, on: self)
+        }
+        var known = request
+        known.tokenKeys = tokens.cached(request)
+        known.body = []
+        guard known.tokenKeys == nil else { return host.arrived(known, keys: .cache, on: self) }
+        read(request, known, by: tokens)
+    }
+
+    /// Waits for the prompt's tokens as for a verdict: the exchange holds, the loop goes on.
+    private func read(_ request: ParsedRequest, _ bare: ParsedRequest, by tokens: PromptTokens) {
+        let id = request.id
+        let isAsked = tokens.ask(request) { [self] answer in
+            loop.post { [self] in wasRead(id, answer) }
+        }
+        guard isAsked else { return host.arrived(bare, keys: .late, on: self) }
+        open[id]?.unread = bare
+        open[id]?.patience = loop.schedule(after: .seconds(tokens.deadline.rawValue)) { [weak self] in
+            self?.wasRead(id, nil)
+        }
+    }
+
+    /// The tokens are there, or are waited for no longer. The first word counts.
+    private func wasRead(_ id: RequestID, _ answer: ParsedRequest?) {
+        guard let bare = open[id]?.unread else { return }
+        open[id]?.patience?.cancel()
+        open[id]?.unread = nil
+        open[id]?.patience = nil
+        var request = answer ?? bare
+        request.body = []
+        host.arrived(request, keys: answer == nil ? .late : .engine, on: self)
     }
 
     func firstToken(_ request: RequestID) { host.firstToken(request, on: self) }
@@ -82,7 +119,11 @@ final class LoopPicker: Picker, @unchecked Sendable {
         request.exchange.resolve(verdict)
     }
 
-    private func forget(_ id: RequestID) { open.removeValue(forKey: id)?.deadline?.cancel() }
+    private func forget(_ id: RequestID) {
+        guard let request = open.removeValue(forKey: id) else { return }
+        request.deadline?.cancel()
+        request.patience?.cancel()
+    }
 
     // MARK: - Deadlines
 
@@ -90,6 +131,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
     /// ledger, for ever.
     private func expire(_ id: RequestID) {
         guard let request = open.removeValue(forKey: id) else { return }
+        request.patience?.cancel()
         // A routed request's exchange tells of its end itself.
         if !request.isRouted { host.ended(id, Outcome(kind: .timedOut), on: self) }
         request.exchange.resolve(.answer(RefusalAnswer.timedOut))

@@ -26,6 +26,8 @@ final class PickerProcess: Sendable {
     private let admin: AdminServer
     private let housekeeping: Housekeeping
     private let events: KVEventService
+    private let discovery: KVEventDiscovery
+    private let tokens: PromptTokens?
     private let seed: UInt64
 
     /// Reads all configuration and makes the parts; nothing runs yet.
@@ -45,12 +47,17 @@ final class PickerProcess: Sendable {
         let (prefixes, events) = try Self.prefixIndexes(options)
         let places = KVEventPlaces(service: events)
         self.events = events
+        discovery = KVEventDiscovery(places: places)
+        let tokens = Self.tokens(configuration, unit: prefixes.unit, places)
+        self.tokens = tokens
         let host = RouterHost(
             router: Self.router(options, configuration, catalog, prefixes, seed: seed),
             prefixes: prefixes,
             priorities: configuration.objectives,
             clock: clock,
-            observer: observer
+            observer: observer,
+            pairsReportPrefill: configuration.kvCache.pairsReportPrefill,
+            engineRestarted: { events.restarted(holder: $0.rawValue) }
         )
         self.host = host
         housekeeping = Housekeeping(
@@ -71,6 +78,7 @@ final class PickerProcess: Sendable {
             handlers: FleetService.Handlers(
                 snapshot: { snapshot in
                     places.fleetChanged(snapshot)
+                    tokens?.fleetChanged(snapshot)
                     host.fleetChanged(snapshot)
                 },
                 events: { host.fleetEvents($0) }
@@ -81,9 +89,10 @@ final class PickerProcess: Sendable {
         dataPlane = try DataPlane(
             options,
             host: host,
-            exchange: Self.exchangeOptions(options),
+            exchange: Self.exchangeOptions(options, keepsBodies: tokens != nil),
             budget: bodies,
             counters: counters,
+            tokens: tokens,
             certificates: try Self.certificates(options),
             certificatesChanged: { [log] in Self.report($0, log) }
         )
@@ -117,7 +126,9 @@ final class PickerProcess: Sendable {
         Foundation.signal(SIGPIPE, SIG_IGN)
         housekeeping.start()
         try events.start()
+        tokens?.start()
         try fleet.start()
+        discovery.start()
         try admin.start()
         let ports = try dataPlane.start()
         readiness.enter(.ready)
@@ -132,6 +143,8 @@ final class PickerProcess: Sendable {
         // The sources of signals live as long as this object.
         withExtendedLifetime(signals) { ended.wait() }
         fleet.stop()
+        discovery.stop()
+        tokens?.stop()
         events.stop()
         dataPlane.stop()
         admin.stop()
@@ -259,8 +272,18 @@ extension PickerProcess {
         )
     }
 
-    private static func exchangeOptions(_ options: ServeOptions) -> ExchangeOptions {
+    private static func tokens(
+        _ configuration: PickerConfiguration,
+        unit: Int,
+        _ places: KVEventPlaces
+    ) -> PromptTokens? {
+        let settings = configuration.kvCache.tokenizer
+        return settings.source == .none ? nil : PromptTokens(settings, unit: unit, places: places)
+    }
+
+    private static func exchangeOptions(_ options: ServeOptions, keepsBodies: Bool) -> ExchangeOptions {
         var exchange = ExchangeOptions()
+        if keepsBodies { exchange.keptBodyBytes = PromptTokens.maxBodyBytes }
         exchange.headerNames.destination = options.destinationHeader.lowercased()
         exchange.headerNames.prefiller = options.prefillerHeader.lowercased()
         exchange.bodyLimit = options.maxBodyBytes

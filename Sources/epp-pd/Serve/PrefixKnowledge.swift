@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import Configuration
 import Fleet
 import PrefixIndex
 import Router
@@ -12,6 +13,9 @@ final class PrefixKnowledge: PrefixAnswers {
     private let learned: ApproximatePrefixIndex
     private let told: EventPrefixIndex
     private let scratch = Mutex(Scratch())
+    /// Endpoints that have less than was believed, and how much of it they have.
+    private let distrusted = Mutex<[EndpointID: Double]>([:])
+    private let preemptionCounts = Mutex<[EndpointID: Double]>([:])
 
     /// Reused from lookup to lookup.
     private struct Scratch {
@@ -46,6 +50,10 @@ final class PrefixKnowledge: PrefixAnswers {
             told.matches(of: tokens, into: &scratch.told)
             for match in scratch.told { Self.take(match, into: &result) }
         }
+        for index in result.indices {
+            let trust = trust(in: result[index].endpoint)
+            if trust < 1 { result[index].tokens = Int(Double(result[index].tokens) * trust) }
+        }
         result.sort { $0.endpoint < $1.endpoint }
     }
 
@@ -60,6 +68,9 @@ final class PrefixKnowledge: PrefixAnswers {
         result[index].tokens = max(result[index].tokens, match.tokens)
     }
 
+    /// How far what is known of an endpoint is believed, 0…1: the share of the hits foretold that its engine then reported.
+    func trust(in endpoint: EndpointID) -> Double { distrusted.withLock { $0[endpoint] } ?? 1 }
+
     func learn(_ keys: PrefixKeys, at endpoint: EndpointID) { learned.learn(keys, holder: endpoint.rawValue) }
 
     // MARK: - From the fleet
@@ -73,9 +84,51 @@ final class PrefixKnowledge: PrefixAnswers {
         }
     }
 
-    /// The endpoint left, or its server is a new one, with an empty cache.
-    func forget(_ endpoint: EndpointID) {
+    /// A request has ended whose prompt was to be computed at `endpoint`, where `predicted` tokens were known to be held.
+    /// `reported`: what its engine found there, nil where nobody says.
+    func ended(at endpoint: EndpointID, promptTokens: Int, predicted: Int, reported: Int?) {
+        learned.ended(
+            holder: endpoint.rawValue,
+            promptTokens: promptTokens,
+            predicted: predicted,
+            reported: reported
+        )
+        judge(endpoint)
+    }
+
+    /// A page of the engine's metrics.
+    /// - Returns: true where its counters fell, which is a restart.
+    func observed(_ seen: EngineObservation, at endpoint: EndpointID) -> Bool {
+        if let preemptions = seen[.preemptions], preemptions.isFinite {
+            let before = preemptionCounts.withLock { $0.updateValue(preemptions, forKey: endpoint) } ?? preemptions
+            let growth = min(max(preemptions - before, 0), 1e6)
+            learned.observePreemptions(holder: endpoint.rawValue, count: Int(growth))
+        }
+        guard let queries = seen[.prefixQueries], let hits = seen[.prefixHits] else { return false }
+        let restarted = learned.observe(holder: endpoint.rawValue, queries: queries, hits: hits)
+        judge(endpoint)
+        return restarted
+    }
+
+    private func judge(_ endpoint: EndpointID) {
+        let trust = learned.feedback(holder: endpoint.rawValue)?.trust ?? 1
+        distrusted.withLock { $0[endpoint] = trust < Self.goodTrust ? trust : nil }
+    }
+
+    /// Estimates of text and requests that overtake each other differ by some percent without anybody's fault.
+    private static let goodTrust = 0.9
+
+    /// The endpoint's server is a new one, with an empty cache. What its events say is theirs to forget: they may already
+    /// be the new server's.
+    func restarted(_ endpoint: EndpointID) {
         learned.remove(holder: endpoint.rawValue)
+        distrusted.withLock { $0[endpoint] = nil }
+        preemptionCounts.withLock { $0[endpoint] = nil }
+    }
+
+    /// The endpoint left.
+    func forget(_ endpoint: EndpointID) {
+        restarted(endpoint)
         told.remove(holder: endpoint.rawValue)
     }
 
@@ -89,5 +142,9 @@ final class PrefixKnowledge: PrefixAnswers {
     }
 
     var statistics: PrefixIndexStatistics { learned.statistics }
+    /// Tokens to a key of the exact index.
+    var unit: Int { told.unit }
+    var feedbacks: [HitFeedback] { learned.feedbacks }
+    var distrustedCount: Int { distrusted.withLock { $0.count } }
     var toldStatistics: EventIndexStatistics { told.statistics }
 }

@@ -18,6 +18,8 @@ final class RouterHost: Sendable {
         var endpoints: [EndpointID: Endpoint] = [:]
         var fleet: [EndpointStatus] = []
         var wakeAt: Instant?
+        /// What requests on their way were expected to find cached.
+        var forecasts: [RequestID: CacheForecast] = [:]
         /// Reused from event to event.
         var actions: [RouterAction] = []
     }
@@ -29,12 +31,15 @@ final class RouterHost: Sendable {
     }
 
     let clock: ModelClock
+    let keySources = KeySourceCounts()
     private let state: Mutex<State>
     private let phases = Mutex(PhaseHistory())
     private let pickers = Mutex<[LoopPicker?]>([])
     private let observer: any ServeObserver
     private let prefixes: PrefixKnowledge
     private let priorities: [String: Int]
+    private let pairsReportPrefill: Bool
+    private let engineRestarted: @Sendable (EndpointID) -> Void
 
     /// - Parameters:
     ///   - router: the machine to shell.
@@ -42,14 +47,20 @@ final class RouterHost: Sendable {
     ///   - priorities: priority by the name of a request's objective; others have 0.
     ///   - clock: the model clock of the process.
     ///   - observer: hears of each request.
+    ///   - pairsReportPrefill: the cached tokens that a pair's answer reports are the prefill pod's.
+    ///   - engineRestarted: called when metrics show that a server is a new one.
     init(
         router: Router,
         prefixes: PrefixKnowledge,
         priorities: [String: Int],
         clock: ModelClock,
-        observer: any ServeObserver
+        observer: any ServeObserver,
+        pairsReportPrefill: Bool = false,
+        engineRestarted: @escaping @Sendable (EndpointID) -> Void = { _ in }
     ) {
         self.clock = clock
+        self.pairsReportPrefill = pairsReportPrefill
+        self.engineRestarted = engineRestarted
         self.prefixes = prefixes
         self.priorities = priorities
         self.observer = observer
@@ -58,8 +69,19 @@ final class RouterHost: Sendable {
 
     /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time, and bodies that
     /// take longer than `uploadTimeout`. Called on that loop's thread, once.
-    func picker(on loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?) -> LoopPicker {
-        let picker = LoopPicker(host: self, loop: loop, timeout: timeout, uploadTimeout: uploadTimeout)
+    func picker(
+        on loop: EventLoop,
+        timeout: Duration?,
+        uploadTimeout: Duration?,
+        tokens: PromptTokens?
+    ) -> LoopPicker {
+        let picker = LoopPicker(
+            host: self,
+            loop: loop,
+            timeout: timeout,
+            uploadTimeout: uploadTimeout,
+            tokens: tokens
+        )
         pickers.withLock { pickers in
             while pickers.count <= loop.index { pickers.append(nil) }
             pickers[loop.index] = picker
@@ -69,8 +91,9 @@ final class RouterHost: Sendable {
 
     // MARK: - From the exchanges
 
-    func arrived(_ parsed: ParsedRequest, on picker: LoopPicker) {
+    func arrived(_ parsed: ParsedRequest, keys: KeySource, on picker: LoopPicker) {
         let now = clock.now
+        keySources.count(keys)
         let effects = state.withLock { state in
             let request = RequestFeatures.request(
                 from: parsed,
@@ -98,10 +121,12 @@ final class RouterHost: Sendable {
 
     func ended(_ id: RequestID, _ outcome: Outcome, on picker: LoopPicker) {
         let now = clock.now
-        let effects = state.withLock { state in
+        let (effects, forecast) = state.withLock { state in
             observer.ended(id, outcome, at: now)
-            return handle(.ended(id, outcome), &state, now)
+            let forecast = state.forecasts.removeValue(forKey: id)
+            return (handle(.ended(id, forecast?.known(outcome) ?? outcome), &state, now), forecast)
         }
+        forecast?.compare(outcome, prefixes)
         perform(effects, on: picker)
     }
 
@@ -134,11 +159,20 @@ final class RouterHost: Sendable {
                 if let growth = phases.withLock({ $0.growth(id, observation) }) {
                     observed(.phasesObserved(id, growth))
                 }
-            case .restarted(let id), .left(let id):
+                if prefixes.observed(observation, at: id) { restarted(id) }
+            case .restarted(let id):
+                phases.withLock { $0.forget(id) }
+                restarted(id)
+            case .left(let id):
                 phases.withLock { $0.forget(id) }
                 prefixes.forget(id)
             }
         }
+    }
+
+    private func restarted(_ id: EndpointID) {
+        prefixes.restarted(id)
+        engineRestarted(id)
     }
 
     func observed(_ event: RouterEvent) {
@@ -194,6 +228,13 @@ final class RouterHost: Sendable {
             return .answer(RefusalAnswer.answer(to: .noEndpoint(reason: "the chosen endpoint left")))
         }
         observer.dispatched(id, decision, records: state.router.takeRecords())
+        if state.forecasts.count < CacheForecast.maximum {
+            state.forecasts[id] = CacheForecast(
+                decision,
+                trust: prefixes.trust(in: decision.placement.prefiller),
+                pairsReportPrefill: pairsReportPrefill
+            )
+        }
         var prefiller: String?
         if case .pair(let prefill, _) = decision.placement { prefiller = state.endpoints[prefill]?.hostPort }
         return .route(

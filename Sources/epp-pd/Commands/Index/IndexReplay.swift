@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Foundation
+import PrefixIndex
 
 /// `epp-pd index replay`: what pods would be known to hold after a capture.
 struct IndexReplay: ParsableCommand {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+import Synchronization
+
+/// Where the keys for exact lookups in the prefix index came from.
+enum KeySource: String, CaseIterable {
+    /// The request carried token ids.
+    case request
+    /// An engine cut the prompt into tokens when asked.
+    case engine
+    /// An engine did so before, for a prompt with the same start.
+    case cache
+    /// No engine answered in time: text alone.
+    case late
+    /// Nobody was asked: text alone.
+    case text
+}
+
+/// Counts requests by where their keys came from.
+final class KeySourceCounts: Sendable {
+    private let counts = Mutex([Int](repeating: 0, count: KeySource.allCases.count))
+
+    func count(_ source: KeySource) {
+        let index = KeySource.allCases.firstIndex(of: source) ?? 0
+        counts.withLock { $0[index] += 1 }
+    }
+
+    var all: [(source: KeySource, count: Int)] {
+        let values = counts.withLock { $0 }
+        return zip(KeySource.allCases, values).map { (source: $0, count: $1) }
+    }
+}
