@@ -98,6 +98,7 @@ extension CostFormula {
             } else {
                 transfer = fixed + serial + repack
             }
+            transfer = max(transfer + link.learnedCost, 0)
         }
         return cost(p, d, transfer: transfer, firstStep: d.step, stalled: 0)
     }

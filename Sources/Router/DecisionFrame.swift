@@ -60,6 +60,7 @@ package struct DecisionFrame: Sendable {
     /// Pods that may decode, those of both roles included.
     package var decodes: [Int]
     package var links: KVLinks
+    package var transferCosts = TransferCosts()
     package var surroundings: Surroundings
 
     package init(
@@ -86,6 +87,21 @@ package struct DecisionFrame: Sendable {
         decodes: [],
         links: KVLinks(layouts: [], connectors: [])
     )
+
+    /// The links, with a least cost that holds for pairs which were seen to take less.
+    var boundingLinks: KVLinks {
+        var lowered = links
+        lowered.lower(by: transferCosts.least)
+        return lowered
+    }
+
+    /// How KV gets from the one to the other.
+    @inline(__always)
+    func link(_ p: PrefillPart, _ d: DecodePart) -> KVLinks.Link {
+        var link = links[p.kvClass, d.kvClass]
+        if !transferCosts.isEmpty { link.learnedCost = transferCosts[states[p.pod].id, states[d.pod].id] }
+        return link
+    }
 
     /// The pod that a prefix would be pulled from: the one that holds most, the first of equals.
     func bestHolder(among holders: [Int]) -> Int? {
@@ -122,7 +138,7 @@ package struct DecisionFrame: Sendable {
         state.outstandingTokens = view.outstandingTokens
         state.localShare = view.localShare
         let pace = DecodePace(state)
-        ledger.setPace(pace.step)
+        ledger.setPace(pace.step, batch: pace.batch, kvTokens: pace.kvTokens)
         return pace
     }
 

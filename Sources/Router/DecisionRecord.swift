@@ -28,10 +28,12 @@ package struct DecisionInput: Sendable, Hashable, Codable {
     package var layouts: [KVLayout]
     package var connectors: [Connector]
     package var pods: [PodView]
+    /// What was learned of transfers. nil = nothing.
+    package var transferCosts: [TransferCost]?
 
     /// The frame that the search walked.
     package var frame: DecisionFrame {
-        DecisionFrame(
+        var frame = DecisionFrame(
             states: pods.map(\.state),
             held: pods.map(\.held),
             prefills: pods.indices.filter { pods[$0].mayPrefill },
@@ -39,6 +41,8 @@ package struct DecisionInput: Sendable, Hashable, Codable {
             links: KVLinks(layouts: layouts, connectors: connectors),
             surroundings: surroundings
         )
+        frame.transferCosts = TransferCosts(transferCosts ?? [])
+        return frame
     }
 
     /// The choice, as a pure function of this value.

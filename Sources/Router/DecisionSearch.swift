@@ -108,7 +108,7 @@ package struct DecisionSearch: Sendable {
     private mutating func prepare(_ problem: Problem) {
         rows.removeAll(keepingCapacity: true)
         columns.removeAll(keepingCapacity: true)
-        let links = problem.frame.links
+        let links = problem.frame.boundingLinks
         var floor = DecodeFloor()
         for pod in problem.frame.decodes {
             let part = problem.decodePart(pod)
@@ -177,7 +177,7 @@ package struct DecisionSearch: Sendable {
         let p = problem.prefillPart(problem.frame.prefills[i])
         let d = problem.decodePart(problem.frame.decodes[j])
         guard p.mayPair, d.mayPair, d.pod != p.pod else { return }
-        let link = problem.frame.links[p.kvClass, d.kvClass]
+        let link = problem.frame.link(p, d)
         guard link.isAllowed, !problem.formula.isTooDear(p, d) else { return }
         let cost = problem.formula.pair(p, d, link)
         let total = problem.formula.drawn(cost.total, (p.share + d.share) / 2)
@@ -197,7 +197,7 @@ package struct DecisionSearch: Sendable {
             return candidate(part, decode, isLocal: true, terms, total: best.total, in: frame)
         }
         let part = problem.prefillPart(frame.prefills[row])
-        let cost = formula.pair(part, decode, frame.links[part.kvClass, decode.kvClass])
+        let cost = formula.pair(part, decode, frame.link(part, decode))
         let terms = formula.terms(part, decode, cost)
         return candidate(part, decode, isLocal: false, terms, total: best.total, in: frame)
     }
@@ -251,7 +251,7 @@ package struct DecisionSearch: Sendable {
         var all = rankedLocals(problem, decodes)
         for p in frame.prefills.map(problem.prefillPart) where p.mayPair {
             for d in decodes where d.mayPair && d.pod != p.pod {
-                let link = frame.links[p.kvClass, d.kvClass]
+                let link = frame.link(p, d)
                 let cost = formula.pair(p, d, link)
                 let isDear = formula.isTooDear(p, d)
                 let reason: Ineligibility? = !link.isAllowed ? .kvIncompatible : isDear ? .overPrice : nil

@@ -48,6 +48,9 @@ package struct Endpoint: Sendable, Hashable, Codable {
     package var profile: PodProfile
     /// Can fetch a missing prefix from a peer.
     package var canPullKV: Bool
+    /// Accelerator, model, tensor parallelism, weight dtype and engine as one name: what pods have alike when their
+    /// profiles are wrong in the same way.
+    package var configuration: String
     package var labels: [String: String]
 
     package init(
@@ -63,6 +66,7 @@ package struct Endpoint: Sendable, Hashable, Codable {
         kv: KVLayout,
         profile: PodProfile,
         canPullKV: Bool,
+        configuration: String? = nil,
         labels: [String: String]
     ) {
         self.id = id
@@ -77,6 +81,7 @@ package struct Endpoint: Sendable, Hashable, Codable {
         self.kv = kv
         self.profile = profile
         self.canPullKV = canPullKV
+        self.configuration = configuration ?? "\(accelerator)/\(kv.model)/tp\(kv.tensorParallel)/\(engine)"
         self.labels = labels
     }
 

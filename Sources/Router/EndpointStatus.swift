@@ -15,6 +15,8 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
     /// Blocks of the engine's KV cache and tokens per block, where the engine says.
     package var kvBlocks: Int?
     package var kvBlockSize: Int?
+    /// Requests that were thrown out of the batch for lack of KV since the engine started, where it says.
+    package var preemptions: Int?
 
     package init(
         observedAt: Instant,
@@ -22,7 +24,8 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
         running: Int,
         kvUse: Double,
         kvBlocks: Int? = nil,
-        kvBlockSize: Int? = nil
+        kvBlockSize: Int? = nil,
+        preemptions: Int? = nil
     ) {
         self.observedAt = observedAt
         self.waiting = waiting
@@ -30,6 +33,7 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
         self.kvUse = kvUse
         self.kvBlocks = kvBlocks
         self.kvBlockSize = kvBlockSize
+        self.preemptions = preemptions
     }
 }
 

@@ -11,6 +11,8 @@ package struct KVLinks: Sendable {
         package var repacks: Bool
         package var isLayerwise: Bool
         package var fixedCost: Seconds
+        /// Seconds beyond it that were learned of this very pair of pods.
+        package var learnedCost = 0.0
 
         static let forbidden = Link(isAllowed: false, repacks: false, isLayerwise: false, fixedCost: .zero)
     }
@@ -36,6 +38,9 @@ package struct KVLinks: Sendable {
         areSerial = !links.contains { $0.isAllowed && $0.isLayerwise }
         leastFixedCost = links.lazy.filter(\.isAllowed).map(\.fixedCost.rawValue).min() ?? 0
     }
+
+    /// Lowers the least cost for pairs that were seen to take less.
+    mutating func lower(by extra: Double) { leastFixedCost = max(leastFixedCost + min(extra, 0), 0) }
 
     @inline(__always)
     package subscript(_ p: Int, _ d: Int) -> Link {

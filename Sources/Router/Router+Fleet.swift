@@ -34,6 +34,7 @@ extension Router {
         self.calibrators = calibrators
         self.phases = phases
         fleet = sorted
+        shared.follow(sorted.endpoints)
         if !sameFleet {
             hostPorts.removeAll(keepingCapacity: true)
             for (index, status) in sorted.endpoints.enumerated() { hostPorts[status.endpoint.hostPort] = index }
@@ -100,6 +101,8 @@ extension Router {
             decodes: [],
             links: KVLinks(layouts: layouts, connectors: options.connectors)
         )
+        for index in states.indices { setCalibration(index) }
+        setTransferCosts()
         holdings.removeAll(keepingCapacity: true)
         holds.clear()
     }

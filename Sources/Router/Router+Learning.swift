@@ -30,9 +30,18 @@ extension Router {
         }
     }
 
-    private mutating func setCalibration(_ index: Int) {
-        let calibration = calibrators[index].calibration
-        frame.update(index) { $0.calibration = calibration }
+    /// Gives a pod's state what is known of it: the profile with the shared factors in it, its own scales on top.
+    mutating func setCalibration(_ index: Int) {
+        let plain = fleet.endpoints[index].endpoint.profile
+        guard let shared = shared[index] else {
+            let calibration = calibrators[index].calibration
+            return frame.update(index) { $0.calibration = calibration }
+        }
+        let (profile, calibration) = shared.apply(calibrators[index], to: plain)
+        frame.update(index) {
+            $0.profile = profile
+            $0.calibration = calibration
+        }
     }
 
     /// The stream of a pair shows one TTFT. Where both ends of the prompt's service are known from neighbouring first
@@ -41,7 +50,7 @@ extension Router {
     private mutating func calibratePrefill(_ entry: InFlight, _ terms: CostTerms, _ outcome: Outcome, at p: Int) {
         guard let service = entry.service, !entry.pulls else { return }
         let prompt = entry.request.promptTokens
-        var flaws: ObservationFlaws = []
+        var flaws: ObservationFlaws = preempted(entry, at: p) ? .preempted : []
         var cached = entry.cachedTokens
         if let reported = outcome.cachedTokens {
             // The decode pod of a pair may report the KV that it was sent as cached: only less than expected is news.
@@ -50,46 +59,115 @@ extension Router {
         } else if cached > 0 {
             flaws.insert(.cacheUnknown)
         }
-        let profile = frame.states[p].profile
-        let planned = profile.prefill.duration(newTokens: prompt - entry.cachedTokens, cachedTokens: entry.cachedTokens)
-        let actual = profile.prefill.duration(newTokens: prompt - cached, cachedTokens: cached)
-        // Chunks and the decodes beside them are in the terms, not in the plain prefill.
-        let scale = max(entry.calibration.prefillScale, 0.01)
-        let extra = max(terms.prefill.rawValue / scale - planned.rawValue, 0)
-        let predicted = Seconds(actual.rawValue + extra)
+        let profile = fleet.endpoints[p].endpoint.profile
+        let alone = profile.prefill.terms(newTokens: Double(prompt - cached), cachedTokens: Double(cached))
+        let work = ObservedWork(terms: alone, extra: entry.prefillExtra, factors: shared[p]?.prefill.factors)
         calibrators[p].observePrefill(
-            predicted: predicted,
+            predicted: Seconds(work.predicted),
+            factored: Seconds(work.factored),
             observed: Seconds(service.seconds),
             newTokens: prompt - cached,
             flaws: flaws,
             at: now
         )
-        phases[p].addPrefill(predicted: predicted.rawValue)
+        phases[p].prefills.add(work)
+        if flaws.isEmpty, prompt - cached >= PodCalibrator.leastPrefillTokens {
+            teachPrefill(work, observed: service.seconds, at: p)
+        }
         guard service.wasIdle, let firstToken = entry.firstTokenAt else { return }
+        let state = frame.states[p]
         let constant = terms.transfer + terms.admission + terms.firstStep + profile.ttftOverhead
+        let now = state.profile.prefill.duration(newTokens: prompt - cached, cachedTokens: cached).rawValue
+        let predicted = state.calibration.prefillScale * (now + entry.prefillExtra) - entry.transferExtra
+        let observed = firstToken - entry.dispatchedAt
         calibrators[p].observeTTFTOffset(
-            predicted: Seconds(predicted.rawValue * calibrators[p].calibration.prefillScale) + constant,
-            observed: firstToken - entry.dispatchedAt,
+            predicted: Seconds(predicted) + constant,
+            observed: observed,
             flaws: flaws
         )
+        if flaws.isEmpty, terms.transfer > .zero {
+            teachTransfer(entry, residual: (observed - constant).rawValue - predicted, from: p)
+        }
+    }
+
+    private mutating func teachPrefill(_ work: ObservedWork, observed: Double, at p: Int) {
+        guard work.isAlone else { return }
+        let (scale, rest) = (calibrators[p].prefill.appliedScale, calibrators[p].prefillRest.appliedScale)
+        let changed = shared.teach(p) {
+            $0.observePrefill(terms: work.terms, observed: Seconds(observed), scale: scale, residual: rest)
+        }
+        for pod in changed { setCalibration(pod) }
+    }
+
+    /// True where the endpoint preempted requests, perhaps this one, since it was sent.
+    private func preempted(_ entry: InFlight, at index: Int) -> Bool {
+        ledgers[index].preemptedAt.map { $0 >= entry.dispatchedAt.rawValue } ?? false
+    }
+
+    /// `residual`: seconds of TTFT beyond all that is predicted without what was learned of transfers.
+    private mutating func teachTransfer(_ entry: InFlight, residual: Double, from p: Int) {
+        guard let d = index(of: entry.placement.destination) else { return }
+        let (prefill, decode) = (fleet.endpoints[p].endpoint, fleet.endpoints[d].endpoint)
+        let fixedCost = frame.links[frame.states[p].kvClass, frame.states[d].kvClass].fixedCost.rawValue
+        let learned = transfers.observe(
+            TransferCalibrator.name(prefill: prefill.name, decode: decode.name),
+            residual: residual - calibrators[p].calibration.ttftOffset.rawValue,
+            fixedCost: fixedCost
+        )
+        if let learned { frame.transferCosts[prefill.id, decode.id] = learned }
+    }
+
+    /// Gives a new frame what was learned of its pairs.
+    mutating func setTransferCosts() {
+        var byName: [String: Int] = [:]
+        for (index, status) in fleet.endpoints.enumerated() { byName[status.endpoint.name] = index }
+        for name in transfers.state.keys.sorted() {
+            let ends = name.split(separator: ">", maxSplits: 1).map(String.init)
+            guard ends.count == 2, let p = byName[ends[0]], let d = byName[ends[1]] else { continue }
+            let fixedCost = frame.links[frame.states[p].kvClass, frame.states[d].kvClass].fixedCost.rawValue
+            if let learned = transfers.extra(name, fixedCost: fixedCost) {
+                frame.transferCosts[frame.states[p].id, frame.states[d].id] = learned
+            }
+        }
     }
 
     /// Steps that the token clock counted against tokens that came.
     private mutating func calibrateDecode(_ entry: InFlight, _ outcome: Outcome, since firstToken: Instant, at d: Int) {
         guard let output = outcome.outputTokens, output > 1, let joined = entry.joinedAt else { return }
         ledgers[d].advance(to: now.rawValue)
+        let decodes = ledgers[d].decodes
         let elapsed = (now - firstToken).rawValue
-        let ticks = ledgers[d].decodes.clock - joined
+        let ticks = decodes.clock - joined
         guard elapsed > 0, ticks > 0 else { return }
-        let scale = max(frame.states[d].calibration.decodeScale, 0.01)
-        let predicted = elapsed / ticks / scale
+        let state = frame.states[d]
+        let batch = (decodes.batchSum - entry.joinedBatchSum) / ticks
+        let kvTokens = (decodes.tokenSum - entry.joinedTokenSum) / ticks
+        // Prompts that the pod computed meanwhile are in the clock, not in the plain step.
+        let step = elapsed / ticks / max(state.calibration.decodeScale, 0.01)
+        let extra = max(step - state.profile.decode.step(batch: batch, kvTokens: kvTokens).rawValue, 0)
+        let alone = fleet.endpoints[d].endpoint.profile.decode.terms(batch: batch, kvTokens: kvTokens)
+        let work = ObservedWork(terms: alone, extra: extra, factors: shared[d]?.decode.factors)
+        let observed = elapsed / Double(output - 1)
+        let flaws: ObservationFlaws = preempted(entry, at: d) ? .preempted : []
         calibrators[d].observeDecode(
-            predicted: Seconds(predicted),
-            observed: Seconds(elapsed / Double(output - 1)),
+            predicted: Seconds(work.predicted),
+            factored: Seconds(work.factored),
+            observed: Seconds(observed),
             outputTokens: output,
+            flaws: flaws,
             at: now
         )
-        phases[d].addDecode(predicted: predicted * Double(output - 1))
+        phases[d].decodes.add(work, times: Double(output - 1))
+        if flaws.isEmpty, output >= PodCalibrator.leastOutputTokens { teachDecode(work, observed: observed, at: d) }
+    }
+
+    private mutating func teachDecode(_ work: ObservedWork, observed: Double, at d: Int) {
+        guard work.isAlone else { return }
+        let (scale, rest) = (calibrators[d].decode.appliedScale, calibrators[d].decodeRest.appliedScale)
+        let changed = shared.teach(d) {
+            $0.observeDecode(terms: work.terms, observed: Seconds(observed), scale: scale, residual: rest)
+        }
+        for pod in changed { setCalibration(pod) }
     }
 
     /// What an endpoint's own histograms say of the requests that ended since the last scrape.
@@ -99,19 +177,26 @@ extension Router {
         guard let index = index(of: id) else { return }
         let own = phases[index]
         phases[index] = PhaseSums()
-        if own.prefills > 0, PhaseSums.agree(own.prefills, growth.prefills) {
+        guard !growth.hadPreemptions else { return }
+        if own.prefills.agrees(with: growth.prefills) {
+            let work = own.prefills.mean
             calibrators[index].observePrefills(
-                predicted: Seconds(own.prefillSeconds / Double(own.prefills) * Double(growth.prefills)),
+                predicted: Seconds(work.predicted * Double(growth.prefills)),
+                factored: Seconds(work.factored * Double(growth.prefills)),
                 observed: growth.prefillSeconds,
                 count: growth.prefills
             )
+            teachPrefill(work, observed: growth.prefillSeconds.rawValue / Double(growth.prefills), at: index)
         }
-        if own.decodes > 0, PhaseSums.agree(own.decodes, growth.decodes) {
+        if own.decodes.agrees(with: growth.decodes) {
+            let work = own.decodes.mean
             calibrators[index].observeDecodes(
-                predicted: Seconds(own.decodeSeconds / Double(own.decodes) * Double(growth.decodes)),
+                predicted: Seconds(work.predicted * Double(growth.decodes)),
+                factored: Seconds(work.factored * Double(growth.decodes)),
                 observed: growth.decodeSeconds,
                 count: growth.decodes
             )
+            teachDecode(work, observed: growth.decodeSeconds.rawValue / Double(growth.decodes), at: index)
         }
         setCalibration(index)
     }
@@ -121,36 +206,24 @@ extension Router {
         zip(fleet.endpoints, calibrators).map { ($0.endpoint.name, $1) }
     }
 
+    /// All that was learned, of endpoints here now and of those that have not come back yet.
+    package var calibrationState: CalibrationState {
+        CalibrationState(
+            pods: restored.merging(calibratorsByName.map { ($0.name, $0.calibrator) }) { _, current in current },
+            shared: shared.state,
+            transferCosts: transfers.state
+        )
+    }
+
     /// Gives back what an earlier process had learned, to endpoints here now and to those that come.
-    package mutating func restore(_ saved: [String: PodCalibrator]) {
+    package mutating func restore(_ saved: CalibrationState) {
+        restored = saved.pods
         for (index, status) in fleet.endpoints.enumerated() {
-            guard let calibrator = saved[status.endpoint.name] else { continue }
-            calibrators[index] = calibrator
-            setCalibration(index)
+            if let calibrator = restored.removeValue(forKey: status.endpoint.name) { calibrators[index] = calibrator }
         }
-        restored = saved
-    }
-}
-
-/// Predicted seconds of the requests that ended at one endpoint, uncorrected, since its histograms were last read.
-struct PhaseSums: Sendable {
-    private(set) var prefillSeconds = 0.0
-    private(set) var prefills = 0
-    private(set) var decodeSeconds = 0.0
-    private(set) var decodes = 0
-
-    mutating func addPrefill(predicted: Double) {
-        prefillSeconds += predicted
-        prefills += 1
-    }
-
-    mutating func addDecode(predicted: Double) {
-        decodeSeconds += predicted
-        decodes += 1
-    }
-
-    /// Nine of ten the same, or all but one.
-    static func agree(_ own: Int, _ seen: Int) -> Bool {
-        seen > 0 && abs(Double(own) - Double(seen)) <= max(0.1 * Double(seen), 1)
+        shared.restore(saved.shared)
+        transfers.restore(saved.transferCosts)
+        for index in fleet.endpoints.indices { setCalibration(index) }
+        setTransferCosts()
     }
 }

@@ -12,11 +12,16 @@ struct InFlight: Sendable {
     var terms: CostTerms?
     var cachedTokens = 0
     var pulls = false
-    /// Corrections that the terms were predicted with.
-    var calibration = PodCalibration.neutral
+    /// Seconds by which its prefill takes longer than alone, uncorrected: chunks, and decodes beside them.
+    var prefillExtra = 0.0
+    /// Learned cost of its pair's transfer that its terms hold.
+    var transferExtra = 0.0
     var firstTokenAt: Instant?
     /// Tick of the destination's token clock at which it began to decode.
     var joinedAt: Double?
+    /// The destination's sums of sequences and KV tokens over steps, at that tick.
+    var joinedBatchSum = 0.0
+    var joinedTokenSum = 0.0
     /// Its prompt is still in the prefiller's ledger.
     var promptIsPending = false
     /// How long its prompt was seen to take, and whether the pod had nothing else to do.
@@ -46,8 +51,16 @@ extension Router {
         entry.pulls = choice.candidate.pullFrom != nil
         let time = now.rawValue
         if let p = index(of: placement.prefiller) {
-            entry.calibration.prefillScale = frame.states[p].calibration.prefillScale
-            entry.calibration.ttftOffset = frame.states[p].calibration.ttftOffset
+            let state = frame.states[p]
+            let alone = state.profile.prefill.duration(
+                newTokens: request.promptTokens - entry.cachedTokens,
+                cachedTokens: entry.cachedTokens
+            )
+            let scale = max(state.calibration.prefillScale, 0.01)
+            entry.prefillExtra = max(choice.candidate.terms.prefill.rawValue / scale - alone.rawValue, 0)
+            if placement.prefiller != placement.destination, choice.candidate.terms.transfer > .zero {
+                entry.transferExtra = frame.transferCosts[placement.prefiller, placement.destination]
+            }
             entry.promptIsPending = true
             let job = VirtualPod.Job(
                 request: request.id,
@@ -115,6 +128,8 @@ extension Router {
         if let d = index(of: entry.placement.destination) {
             ledgers[d].advance(to: time)
             entry.joinedAt = ledgers[d].join(prompt: entry.request.promptTokens, in: 0)
+            entry.joinedBatchSum = ledgers[d].decodes.batchSum
+            entry.joinedTokenSum = ledgers[d].decodes.tokenSum
         }
         inFlight[id] = entry
         notify(id, .firstToken)

@@ -24,7 +24,8 @@ extension Router {
             surroundings: frame.surroundings,
             layouts: frame.links.layouts,
             connectors: options.connectors,
-            pods: podViews(request)
+            pods: podViews(request),
+            transferCosts: frame.transferCosts.isEmpty ? nil : frame.transferCosts.list
         )
         var record = DecisionRecord(input: input, chosen: nil)
         finish(&record)

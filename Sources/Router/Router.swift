@@ -30,6 +30,8 @@ package struct Router: Sendable {
     var phases: [PhaseSums] = []
     /// Calibrators of an earlier process, for endpoints that have not come yet.
     var restored: [String: PodCalibrator] = [:]
+    var shared = SharedCalibrators()
+    var transfers = TransferCalibrator()
     var frame = DecisionFrame.empty
 
     var pools: [PoolKey: CandidatePool] = [:]

@@ -51,17 +51,21 @@ package struct PhaseGrowth: Sendable, Hashable, Codable {
     package var prefills: Int
     package var decodeSeconds: Seconds
     package var decodes: Int
+    /// Some of them may have been preempted: their time then holds a recompute.
+    package var hadPreemptions: Bool
 
     package init(
         prefillSeconds: Seconds = .zero,
         prefills: Int = 0,
         decodeSeconds: Seconds = .zero,
-        decodes: Int = 0
+        decodes: Int = 0,
+        hadPreemptions: Bool = false
     ) {
         self.prefillSeconds = prefillSeconds
         self.prefills = prefills
         self.decodeSeconds = decodeSeconds
         self.decodes = decodes
+        self.hadPreemptions = hadPreemptions
     }
 }
 

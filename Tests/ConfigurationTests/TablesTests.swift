@@ -101,7 +101,13 @@ import Testing
         for i in 0..<50 {
             pod.observePrefill(predicted: Seconds(1), observed: Seconds(1.4), newTokens: 99, at: Instant(Double(i)))
         }
-        let state = CalibrationState(pods: ["p": pod], transferCosts: ["p>d": 0.02])
+        var transfer = OffsetMedian()
+        for _ in 0..<30 { transfer.observe(0.02) }
+        let state = CalibrationState(
+            pods: ["p": pod],
+            shared: ["h100-sxm/llama-3.1-70b/tp4/fp8/vllm": ConfigurationCalibrator()],
+            transferCosts: ["p>d": transfer]
+        )
         try CalibrationFile.save(state, path: path)
         guard case .state(let loaded) = CalibrationFile.load(path: path) else {
             Issue.record("what was saved cannot be loaded")

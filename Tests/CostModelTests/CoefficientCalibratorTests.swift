@@ -36,15 +36,22 @@ import Testing
         #expect(abs(mixed - same) < 1e-12)
     }
 
+    /// A calibrator beside the scales of one engine, as a step calibrator keeps them.
+    private func calibrated(_ observations: [(PredictionTerms, Double)]) -> StepCalibrator {
+        var calibrator = StepCalibrator()
+        for (x, y) in observations { calibrator.observe(terms: x, observed: y) }
+        return calibrator
+    }
+
     /// A profile whose KV reads are twice too cheap: a scale cannot say so, the factors can.
     @Test func findsWhichTermIsWrong() {
         var rng = SplitMix64(seed: 5)
-        var calibrator = CoefficientCalibrator()
-        for _ in 0..<1500 {
+        let observations = (0..<1500).map { _ in
             let x = terms(&rng)
             let truth = x.base + x.tokens + x.pairs + 2 * x.kv
-            calibrator.observe(terms: x, observed: truth * Double.random(in: 0.97...1.03, using: &rng))
+            return (x, truth * Double.random(in: 0.97...1.03, using: &rng))
         }
+        let calibrator = calibrated(observations).coefficients
         #expect(calibrator.isPublished)
         #expect(abs(calibrator.factors.kv / 2 - 1) < 0.1)
         #expect(abs(calibrator.factors.base - 1) < 0.1)
@@ -54,15 +61,15 @@ import Testing
     /// With batch and context always alike the terms cannot be told apart: they keep the profile's ratio.
     @Test func collinearTermsKeepTheirRatio() {
         let x = step.terms(newTokens: 0, pairs: 0, chunkContext: 0, batch: 32, kvTokens: 64_000)
-        var calibrator = CoefficientCalibrator()
-        for _ in 0..<2000 { calibrator.observe(terms: x, observed: x.sum * 1.4) }
+        let calibrator = calibrated((0..<2000).map { _ in (x, x.sum * 1.4) })
         #expect(abs(calibrator.predict(x) / (x.sum * 1.4) - 1) < 0.02)
-        #expect(abs(calibrator.factors.kv / calibrator.factors.base - 1) < 0.15)
+        let factors = calibrator.coefficients.factors
+        #expect(abs(factors.kv / factors.base - 1) < 0.15)
     }
 
     @Test func neverPoisoned() {
         var rng = SplitMix64(seed: 7)
-        var calibrator = CoefficientCalibrator()
+        var calibrator = StepCalibrator()
         for i in 0..<4000 {
             let x = terms(&rng)
             let odd = [0, -1, .nan, .infinity, 1e300, 1e-300, x.sum]
@@ -74,14 +81,62 @@ import Testing
         #expect(calibrator.predict(terms(&rng)).isFinite)
     }
 
+    /// A pod half as fast again as its profile keeps its scale beside factors that say which term is wrong; neither makes
+    /// any coefficient faster than the hardware can be.
+    @Test func factorsAndAPodsOwnScaleTogether() {
+        var rng = SplitMix64(seed: 11)
+        let profile = SmallCatalog.catalog.profile(
+            accelerator: "h100-sxm",
+            model: "llama-3.1-70b",
+            tensorParallel: 4,
+            dtype: "fp8"
+        )
+        var shared = ConfigurationCalibrator()
+        var pods = [PodCalibrator(profile: profile), PodCalibrator(profile: profile)]
+        func truth(_ x: PredictionTerms, _ pod: Int) -> Double { (x.sum + 1.5 * x.pairs) * (pod == 0 ? 1 : 1.4) }
+        for i in 0..<1200 {
+            let pod = i % 2
+            let n = Int.random(in: 200...30_000, using: &rng)
+            let x = profile.prefill.terms(newTokens: Double(n), cachedTokens: 0)
+            let seen = truth(x, pod) * Double.random(in: 0.98...1.02, using: &rng)
+            let (scale, rest) = (pods[pod].prefill.appliedScale, pods[pod].prefillRest.appliedScale)
+            pods[pod].observePrefill(
+                predicted: Seconds(x.sum),
+                factored: Seconds(shared.prefill.factors.dot(x)),
+                observed: Seconds(seen),
+                newTokens: n,
+                at: Instant(Double(i))
+            )
+            _ = shared.observePrefill(terms: x, observed: Seconds(seen), scale: scale, residual: rest)
+        }
+        #expect(shared.prefillFactors != nil && shared.decodeFactors == nil)
+        for pod in 0...1 {
+            let (corrected, calibration) = shared.apply(pods[pod], to: profile)
+            #expect(corrected.decode == profile.decode)
+            for n in [500, 4000, 25_000] {
+                let x = profile.prefill.terms(newTokens: Double(n), cachedTokens: 0)
+                let predicted = corrected.prefill.duration(newTokens: n, cachedTokens: 0).rawValue
+                #expect(abs(calibration.prefillScale * predicted / truth(x, pod) - 1) < 0.05, "\(pod) \(n)")
+            }
+        }
+        var fast = ConfigurationCalibrator()
+        for _ in 0..<600 {
+            let x = terms(&rng)
+            _ = fast.observeDecode(terms: x, observed: Seconds(0.05 * x.sum + x.kv * 0.1), scale: 1, residual: 1)
+        }
+        let (floor, _) = fast.apply(PodCalibrator(profile: profile), to: profile)
+        #expect(floor.decode.base >= 0.299 * profile.decode.base)
+        #expect(floor.decode.perKVToken >= 0.299 * profile.decode.perKVToken)
+    }
+
     @Test func stateSurvivesAndNonsenseIsRefused() throws {
         var rng = SplitMix64(seed: 9)
         var state = CalibrationState()
-        var shared = CoefficientCalibrator()
+        var shared = ConfigurationCalibrator()
         var pod = PodCalibrator()
         for i in 0..<200 {
             let x = terms(&rng)
-            shared.observe(terms: x, observed: x.sum * 1.3)
+            _ = shared.observePrefill(terms: x, observed: Seconds(x.sum + x.kv), scale: 1.3, residual: 1)
             pod.observePrefill(
                 predicted: Seconds(x.sum),
                 observed: Seconds(x.sum * 1.3),
@@ -90,11 +145,17 @@ import Testing
             )
         }
         state.pods["p0"] = pod
-        state.shared["h100-sxm/llama-3.1-70b/prefill"] = shared
+        #expect(shared.prefillFactors != nil)
+        state.shared["h100-sxm/llama-3.1-70b/tp4/fp8/vllm"] = shared
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         let data = try encoder.encode(state)
-        #expect(try JSONDecoder().decode(CalibrationState.self, from: data) == state)
+        let restored = try JSONDecoder().decode(CalibrationState.self, from: data)
+        #expect(restored.pods == state.pods && restored.version == CalibrationState.currentVersion)
+        // Factors in use are those last told to the pods: within a step of those learned.
+        let (before, after) = (shared.prefillFactors?.kv ?? 0, restored.shared.values.first?.prefillFactors?.kv ?? 0)
+        #expect(abs(after / before - 1) < 0.02)
+        #expect(restored.shared.values.first?.prefill == shared.prefill)
 
         let text = String(decoding: data, as: UTF8.self)
         for (old, new) in [("\"scale\":1.", "\"scale\":-1."), ("\"scale\":1.", "\"scale\":99.")] {

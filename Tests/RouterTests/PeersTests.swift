@@ -133,8 +133,10 @@ struct CalibrationTests {
         }
         let after = errors.suffix(20).reduce(0, +) / 20
         #expect((errors.first ?? 0) > 0.3 && after < 0.1, "\(errors.first ?? 0) \(after)")
-        let calibration = story.router.summary(at: Instant(story.now)).endpoints[0].calibration
-        #expect(abs(calibration.decodeScale - 2) < 0.15)
+        // By its scale, or by factors of its configuration and what they leave to the scale.
+        let state = story.router.frame.states[0]
+        let step = state.calibration.decodeScale * state.profile.decode.step(batch: 1, kvTokens: 4100).rawValue
+        #expect(abs(step / Pods.h100.decode.step(batch: 1, kvTokens: 4100).rawValue - 2) < 0.15)
     }
 
     @Test func histogramsTeachThePhases() {
@@ -163,9 +165,10 @@ struct CalibrationTests {
         for _ in 0..<100 {
             saved.observePrefill(predicted: Seconds(1), observed: Seconds(2), newTokens: 1000, at: Instant(0))
         }
-        story.router.restore(["prefill-1": saved, "prefill-77": saved])
+        story.router.restore(CalibrationState(pods: ["prefill-1": saved, "prefill-77": saved]))
         let scales = story.router.summary(at: Instant(0)).endpoints.map(\.calibration.prefillScale)
         #expect(scales[0] > 1.9 && scales[1] == 1)
+        #expect(story.router.calibrationState.pods["prefill-77"] == saved)
         _ = story.send(.fleetChanged(Pods.snapshot([Pods.endpoint(77, .prefill), Pods.endpoint(6, .decode)])))
         #expect(story.router.calibratorsByName.first { $0.name == "prefill-77" }?.calibrator == saved)
     }

@@ -2,7 +2,8 @@
 // Copyright the epp-pd authors
 
 /// Recursive least squares over the terms of a prediction: learns which of them a profile has wrong, where a scale can
-/// only say that the whole is. One for each (accelerator, model) and phase, shared by its pods.
+/// only say that the whole is. One for each configuration and phase, shared by its pods: how far one pod differs from
+/// the others is in scales of its own, which the caller keeps and brings along.
 ///
 ///     x = terms of the profile,  ŷ = θ·x,  e = clip(y − ŷ, ± half of ŷ)
 ///     v = x'Sx + (0.05 ŷ)²;  k = Sx/v;  θ += k·e;  S ← (S − k x'S)/λ
@@ -19,10 +20,6 @@ package struct CoefficientCalibrator: Sendable, Hashable, Codable {
     /// Rolling mean absolute relative errors over about 200 observations: of this, and of a scale alone.
     package private(set) var error = 0.0
     package private(set) var scaleError = 0.0
-    /// The competitor: what `PhaseCalibrator` would say of the same observations.
-    private var scale = PhaseCalibrator()
-    /// Follows a drift of the whole on top of the factors.
-    private var residual = PhaseCalibrator()
 
     /// Forgets half after 69 observations.
     static let forgetting = 0.99
@@ -35,6 +32,8 @@ package struct CoefficientCalibrator: Sendable, Hashable, Codable {
     package static let leastSamples = 60
     /// Published where its rolling error is below this share of the scale's: more freedom must earn its keep.
     static let advantage = 0.9
+    /// And by this much: below, both are as good as can be.
+    static let leastAdvantage = 0.005
 
     package init() {
         let n = PredictionTerms.count
@@ -45,27 +44,31 @@ package struct CoefficientCalibrator: Sendable, Hashable, Codable {
     }
 
     /// True where the factors predict better than a scale does.
-    package var isPublished: Bool { samples >= Self.leastSamples && error < Self.advantage * scaleError }
-
-    /// Corrected seconds, by the factors where these are better, else by a scale.
-    package func predict(_ terms: PredictionTerms) -> Double {
-        isPublished ? byFactors(terms) : scale.appliedScale * terms.sum
+    package var isPublished: Bool {
+        samples >= Self.leastSamples && error < min(Self.advantage * scaleError, scaleError - Self.leastAdvantage)
     }
 
-    private func byFactors(_ terms: PredictionTerms) -> Double { residual.appliedScale * factors.dot(terms) }
+    /// Seconds by the factors.
+    package func predict(_ terms: PredictionTerms) -> Double { factors.dot(terms) }
 
-    /// Learns from one observation of `observed` seconds; `terms` are the profile's, uncorrected.
-    package mutating func observe(terms: PredictionTerms, observed y: Double) {
+    /// Learns from one observation.
+    ///
+    /// - Parameters:
+    ///   - terms: the profile's, uncorrected.
+    ///   - y: seconds that were seen.
+    ///   - scale: the competitor: what a scale of the pod alone makes of the profile's prediction.
+    ///   - residual: how much slower than the factors say the pod is: follows a drift of the whole on top of them.
+    package mutating func observe(terms: PredictionTerms, observed y: Double, scale: Double, residual: Double) {
         let plain = terms.sum
-        guard plain.isFinite, plain > 0, y.isFinite, y > 0 else { return }
-        let gain = max(Self.errorGain, 1 / Double(samples + 1))
-        error += gain * (min(abs(byFactors(terms) / y - 1), 2) - error)
-        scaleError += gain * (min(abs(scale.appliedScale * plain / y - 1), 2) - scaleError)
-
-        let target = y / residual.appliedScale
+        guard plain.isFinite, plain > 0, y.isFinite, y > 0, scale > 0, residual > 0 else { return }
         let predicted = factors.dot(terms)
-        scale.observe(predicted: plain, observed: y)
-        residual.observe(predicted: predicted, observed: y)
+        // Before, scales are not applied yet: no fair comparison.
+        if samples >= PhaseCalibrator.leastSamples {
+            let gain = max(Self.errorGain, 1 / Double(samples - PhaseCalibrator.leastSamples + 1))
+            error += gain * (min(abs(residual * predicted / y - 1), 2) - error)
+            scaleError += gain * (min(abs(scale * plain / y - 1), 2) - scaleError)
+        }
+        let target = y / residual
         samples = min(samples + 1, 1 << 40)
 
         let n = PredictionTerms.count
@@ -110,13 +113,11 @@ extension CoefficientCalibrator {
         covariance = stored
         self.factors = factors
         samples = max(try container.decode(Int.self, forKey: .samples), 0)
-        error = try container.decode(Double.self, forKey: .error)
-        scaleError = try container.decode(Double.self, forKey: .scaleError)
-        scale = try container.decode(PhaseCalibrator.self, forKey: .scale)
-        residual = try container.decode(PhaseCalibrator.self, forKey: .residual)
+        error = max(try container.decode(Double.self, forKey: .error), 0)
+        scaleError = max(try container.decode(Double.self, forKey: .scaleError), 0)
     }
 
     private enum CodingKeys: String, CodingKey {
-        case factors, covariance, samples, error, scaleError, scale, residual
+        case factors, covariance, samples, error, scaleError
     }
 }

@@ -15,6 +15,22 @@ package struct OffsetMedian: Sendable, Hashable, Codable {
 
     package var samples: Int { residuals.count }
 
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let stored = try container.decode([Double].self, forKey: .residuals)
+        guard stored.count <= OffsetMedian.capacity, stored.allSatisfy(OffsetMedian.range.contains) else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .residuals,
+                in: container,
+                debugDescription: "at most \(OffsetMedian.capacity) residuals within \(OffsetMedian.range) s"
+            )
+        }
+        residuals = stored
+        next = min(max(try container.decode(Int.self, forKey: .next), 0), OffsetMedian.capacity - 1)
+    }
+
+    private enum CodingKeys: String, CodingKey { case residuals, next }
+
     package mutating func observe(_ residual: Double) {
         guard residual.isFinite else { return }
         let value = min(max(residual, OffsetMedian.range.lowerBound), OffsetMedian.range.upperBound)

@@ -12,6 +12,9 @@
 package struct PodCalibrator: Sendable, Hashable, Codable {
     package private(set) var prefill: PhaseCalibrator
     package private(set) var decode: PhaseCalibrator
+    /// The same on top of the configuration's shared factors, for the time when these are published.
+    package private(set) var prefillRest: PhaseCalibrator
+    package private(set) var decodeRest: PhaseCalibrator
     package private(set) var offset = OffsetMedian()
     package private(set) var window = OutlierWindow()
     /// Observations that were not learned from: too short, flawed, or not numbers.
@@ -27,11 +30,16 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
         // An 80 % band leaves 10 % above it: its half is the 90 % quantile.
         prefill = PhaseCalibrator(margin: profile?.prefillError ?? 0.2)
         decode = PhaseCalibrator(margin: profile?.decodeError ?? 0.2)
+        prefillRest = prefill
+        decodeRest = decode
     }
 
     /// A prefill that ended: TTFT less the offset, the queue and the transfer, where those are known.
+    ///
+    /// `factored`: what the shared factors make of `predicted`; nil = the same.
     package mutating func observePrefill(
         predicted: Seconds,
+        factored: Seconds? = nil,
         observed: Seconds,
         newTokens: Int,
         flaws: ObservationFlaws = [],
@@ -39,6 +47,7 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     ) {
         guard flaws.isEmpty, newTokens >= PodCalibrator.leastPrefillTokens else { return ignore() }
         let seen = prefill.observe(predicted: predicted.rawValue, observed: observed.rawValue)
+        prefillRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
         record(seen, at: now)
     }
 
@@ -46,6 +55,7 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     /// profile predicts for the batch it ran in.
     package mutating func observeDecode(
         predicted: Seconds,
+        factored: Seconds? = nil,
         observed: Seconds,
         outputTokens: Int,
         flaws: ObservationFlaws = [],
@@ -54,6 +64,7 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
         let flaws = flaws.subtracting([.cacheUnknown, .queued])
         guard flaws.isEmpty, outputTokens >= PodCalibrator.leastOutputTokens else { return ignore() }
         let seen = decode.observe(predicted: predicted.rawValue, observed: observed.rawValue)
+        decodeRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
         record(seen, at: now)
     }
 
@@ -69,39 +80,51 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     ///
     /// - Parameters:
     ///   - predicted: seconds that the profile predicts for those requests together.
+    ///   - factored: what the shared factors make of it; nil = the same.
     ///   - observed: growth of the histogram's sum, in seconds.
     ///   - count: growth of its count.
-    package mutating func observePrefills(predicted: Seconds, observed: Seconds, count: Int) {
-        guard count > 0 else { return }
-        let each = 1 / Double(count)
-        let seen = prefill.observe(
-            predicted: predicted.rawValue * each,
-            observed: observed.rawValue * each,
-            count: max(count, 2)
-        )
-        if seen == nil { ignore() }
+    package mutating func observePrefills(
+        predicted: Seconds,
+        factored: Seconds? = nil,
+        observed: Seconds,
+        count: Int
+    ) {
+        if !Self.learn(predicted, factored, observed, count, &prefill, &prefillRest) { ignore() }
     }
 
     /// As `observePrefills`, for decode: sums of seconds over all output tokens of the requests that ended.
-    package mutating func observeDecodes(predicted: Seconds, observed: Seconds, count: Int) {
-        guard count > 0 else { return }
-        let each = 1 / Double(count)
-        let seen = decode.observe(
-            predicted: predicted.rawValue * each,
-            observed: observed.rawValue * each,
-            count: max(count, 2)
-        )
-        if seen == nil { ignore() }
+    package mutating func observeDecodes(predicted: Seconds, factored: Seconds? = nil, observed: Seconds, count: Int) {
+        if !Self.learn(predicted, factored, observed, count, &decode, &decodeRest) { ignore() }
     }
 
-    /// The corrections to apply now.
-    package var calibration: PodCalibration {
-        PodCalibration(
-            prefillScale: prefill.appliedScale,
-            decodeScale: decode.appliedScale,
+    private static func learn(
+        _ predicted: Seconds,
+        _ factored: Seconds?,
+        _ observed: Seconds,
+        _ count: Int,
+        _ scale: inout PhaseCalibrator,
+        _ rest: inout PhaseCalibrator
+    ) -> Bool {
+        guard count > 0 else { return true }
+        let each = 1 / Double(count)
+        let mean = observed.rawValue * each
+        let seen = scale.observe(predicted: predicted.rawValue * each, observed: mean, count: max(count, 2))
+        rest.observe(predicted: (factored ?? predicted).rawValue * each, observed: mean, count: max(count, 2))
+        return seen != nil
+    }
+
+    /// The corrections to apply now to the profile.
+    package var calibration: PodCalibration { calibration(onPrefillFactors: false, onDecodeFactors: false) }
+
+    /// The corrections to apply now: to the profile, or to what the shared factors made of a phase of it.
+    package func calibration(onPrefillFactors: Bool, onDecodeFactors: Bool) -> PodCalibration {
+        let (first, second) = (onPrefillFactors ? prefillRest : prefill, onDecodeFactors ? decodeRest : decode)
+        return PodCalibration(
+            prefillScale: first.appliedScale,
+            decodeScale: second.appliedScale,
             ttftOffset: Seconds(offset.median),
-            prefillMargin: prefill.margin,
-            decodeMargin: decode.margin,
+            prefillMargin: first.margin,
+            decodeMargin: second.margin,
             isDegraded: window.isDegraded
         )
     }

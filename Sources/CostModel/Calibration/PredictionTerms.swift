@@ -16,7 +16,17 @@ package struct PredictionTerms: Sendable, Hashable, Codable {
         self.kv = kv
     }
 
+    package static let zero = PredictionTerms(base: 0, tokens: 0, pairs: 0, kv: 0)
+
     package var sum: Double { base + tokens + pairs + kv }
+
+    /// Terms of several predictions together, each `times` over.
+    package mutating func add(_ other: PredictionTerms, times: Double = 1) {
+        base += other.base * times
+        tokens += other.tokens * times
+        pairs += other.pairs * times
+        kv += other.kv * times
+    }
 
     subscript(index: Int) -> Double {
         get {
@@ -39,7 +49,8 @@ package struct PredictionTerms: Sendable, Hashable, Codable {
 
     static let count = 4
 
-    func dot(_ other: PredictionTerms) -> Double {
+    /// Each term times its factor.
+    package func dot(_ other: PredictionTerms) -> Double {
         base * other.base + tokens * other.tokens + pairs * other.pairs + kv * other.kv
     }
 }
@@ -104,6 +115,19 @@ extension StepCoefficients {
             tokens: linear(newTokens + batch),
             pairs: perPair * pairs,
             kv: perSequence * batch + perKVToken * (kvTokens + chunkContext)
+        )
+    }
+
+    /// A mixed step has the passes and tokens of a prefill, and the sequences and KV reads of a decode.
+    package func multiplied(prefill: PredictionTerms, decode: PredictionTerms) -> StepCoefficients {
+        StepCoefficients(
+            knee: knee,
+            base: base * prefill.base,
+            perTokenBelowKnee: perTokenBelowKnee * prefill.tokens,
+            perTokenAboveKnee: perTokenAboveKnee * prefill.tokens,
+            perPair: perPair * prefill.pairs,
+            perSequence: perSequence * decode.tokens,
+            perKVToken: perKVToken * decode.kv
         )
     }
 }

@@ -55,9 +55,10 @@ extension PodProfile {
     }
 
     package func closedLoopEstimate(batch: Double, input: Double, output: Double) -> PhaseEstimate {
-        PhaseEstimate(
+        let error = (mixedError * mixedError + LadderError.closedLoop * LadderError.closedLoop).squareRoot()
+        return PhaseEstimate(
             mean: closedLoopTPOT(batch: batch, input: input, output: output),
-            error: mixedError,
+            error: min(error, LadderError.most),
             source: source
         )
     }

@@ -27,6 +27,10 @@ extension ProfileCatalog {
             ),
             profile: resolution.profile,
             canPullKV: description.kvPull ?? false,
+            configuration: [
+                resolution.accelerator, resolution.model, "tp\(resolution.tensorParallel)", resolution.dtype.rawValue,
+                description.engine,
+            ].joined(separator: "/"),
             labels: description.labels
         )
     }

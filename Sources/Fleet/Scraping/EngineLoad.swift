@@ -19,7 +19,8 @@ extension EngineObservation {
             running: Self.count(self[.running]) ?? 0,
             kvUse: min(max(self[.kvUse] ?? 0, 0), 1),
             kvBlocks: Self.count(self[.kvBlocks]),
-            kvBlockSize: Self.count(self[.kvBlockSize]).flatMap { $0 > 0 ? $0 : nil }
+            kvBlockSize: Self.count(self[.kvBlockSize]).flatMap { $0 > 0 ? $0 : nil },
+            preemptions: Self.count(self[.preemptions])
         )
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Configuration
 internal import CostModel
 package import Router
 
@@ -17,6 +18,7 @@ package struct PhaseHistory: Sendable {
     private struct Phases {
         var prefill: EngineObservation.Phase
         var decode: EngineObservation.Phase
+        var preemptions: Double
     }
 
     package init() {}
@@ -24,7 +26,7 @@ package struct PhaseHistory: Sendable {
     /// - Returns: nil until a portion has ended since the last one, and where the counters are another process's.
     package mutating func growth(_ id: EndpointID, _ observation: EngineObservation) -> PhaseGrowth? {
         guard let prefill = observation.prefillTime, let decode = observation.decodeTime else { return nil }
-        let current = Phases(prefill: prefill, decode: decode)
+        let current = Phases(prefill: prefill, decode: decode, preemptions: observation[.preemptions] ?? 0)
         guard let before = last[id], let prefills = Self.growth(before.prefill, prefill),
             let decodes = Self.growth(before.decode, decode)
         else {
@@ -37,7 +39,8 @@ package struct PhaseHistory: Sendable {
             prefillSeconds: Seconds(prefills.seconds),
             prefills: prefills.requests,
             decodeSeconds: Seconds(decodes.seconds),
-            decodes: decodes.requests
+            decodes: decodes.requests,
+            hadPreemptions: current.preemptions > before.preemptions
         )
     }
 

@@ -19,16 +19,31 @@ struct DecodeBatch: Sendable {
     private var clockAt = 0.0
     /// Steps per second.
     private var pace = 0.0
+    /// Sequences and KV tokens of the step in progress, and their sums over all steps: means over any time follow.
+    private var stepBatch = 0.0
+    private var stepTokens = 0.0
+    private(set) var batchSum = 0.0
+    private(set) var tokenSum = 0.0
     private var joinedSum = 0.0
 
     mutating func advance(to now: Double) {
         guard now > clockAt else { return }
-        clock += (now - clockAt) * pace
+        let ticks = (now - clockAt) * pace
+        clock += ticks
+        batchSum += ticks * stepBatch
+        tokenSum += ticks * stepTokens
         clockAt = now
     }
 
-    /// - Parameter step: predicted seconds of one step from now on.
-    mutating func setStep(_ step: Double) { pace = step > 1e-6 ? 1 / step : 0 }
+    /// - Parameters:
+    ///   - step: predicted seconds of one step from now on.
+    ///   - batch: sequences that it was predicted for.
+    ///   - kvTokens: KV tokens that they hold.
+    mutating func setStep(_ step: Double, batch: Double, kvTokens: Double) {
+        pace = step > 1e-6 ? 1 / step : 0
+        stepBatch = batch
+        stepTokens = kvTokens
+    }
 
     mutating func assign(prompt: Int, output: Int) {
         assigned += 1

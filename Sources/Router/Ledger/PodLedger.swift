@@ -30,6 +30,10 @@ struct PodLedger: Sendable {
     private var foreignSeenAt = 0.0
     private var meanWork = 0.0
 
+    private var preemptions: Int?
+    /// When a scrape last showed that the engine had preempted requests.
+    private(set) var preemptedAt: Double?
+
     /// Work of prompts that the pod computed itself between its decodes, decaying over the guard's window.
     private var localWork = 0.0
     private var localAt = 0.0
@@ -101,7 +105,9 @@ struct PodLedger: Sendable {
 
     /// Seconds of one decode step from now on.
     @inline(__always)
-    mutating func setPace(_ step: Double) { decodes.setStep(step) }
+    mutating func setPace(_ step: Double, batch: Double, kvTokens: Double) {
+        decodes.setStep(step, batch: batch, kvTokens: kvTokens)
+    }
 
     /// A scrape tells how the pod differs from the replay.
     mutating func observe(_ load: EndpointLoad, role: Role, capacity: Double, now: Double) {
@@ -123,6 +129,10 @@ struct PodLedger: Sendable {
             correctBacklog(Double(max(load.waiting, 0)) - queued)
         }
         foreignSeenAt = load.observedAt.rawValue
+        if let seen = load.preemptions {
+            if let before = preemptions, seen > before { preemptedAt = now }
+            preemptions = seen
+        }
     }
 
     /// One prompt fewer than ours is normal: it may be on its way.

@@ -32,17 +32,7 @@ struct AdminPages {
         ]
     }
 
-    private struct Calibration: Encodable {
-        var endpoint: String
-        var calibration: PodCalibration
-        var calibrator: PodCalibrator
-    }
-
-    private func calibrations() -> [Calibration] {
-        host.calibrators.map {
-            Calibration(endpoint: $0.name, calibration: $0.calibrator.calibration, calibrator: $0.calibrator)
-        }
-    }
+    private func calibrations() -> CalibrationPage { CalibrationPage(host.calibrationState, endpoints: host.summary) }
 
     private static func json(_ value: some Encodable) -> (status: Int, body: String) {
         guard let text = try? JSONLine.encode(value) else { return (500, "cannot be shown as JSON\n") }

@@ -40,12 +40,8 @@ final class Housekeeping: Sendable {
     func save() {
         guard let calibrationFile else { return }
         queue.sync {
-            let pods = Dictionary(
-                host.calibrators.map { ($0.name, $0.calibrator) },
-                uniquingKeysWith: { first, _ in first }
-            )
             do {
-                try CalibrationFile.save(CalibrationState(pods: pods), path: calibrationFile)
+                try CalibrationFile.save(host.calibrationState, path: calibrationFile)
             } catch {
                 log.error("the calibration cannot be kept", metadata: ["error": "\(error)"])
             }
@@ -57,8 +53,14 @@ final class Housekeeping: Sendable {
         case .absent:
             log.info("no calibration kept yet", metadata: ["file": "\(path)"])
         case .state(let state):
-            host.restore(state.pods)
-            log.info("calibration restored", metadata: ["file": "\(path)", "pods": "\(state.pods.count)"])
+            host.restore(state)
+            log.info(
+                "calibration restored",
+                metadata: [
+                    "file": "\(path)", "pods": "\(state.pods.count)", "configurations": "\(state.shared.count)",
+                    "transfers": "\(state.transferCosts.count)",
+                ]
+            )
         case .setAside(let reason, let name):
             log.warning(
                 "the calibration begins anew",

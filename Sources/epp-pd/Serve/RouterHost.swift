@@ -183,11 +183,11 @@ final class RouterHost: Sendable {
     /// What the Router holds now: for metrics and debug pages.
     var summary: RouterSummary { state.withLock { $0.router.summary(at: clock.now) } }
 
-    /// What each endpoint's observations have taught, in the order of ids.
-    var calibrators: [(name: String, calibrator: PodCalibrator)] { state.withLock { $0.router.calibratorsByName } }
+    /// All that was learned.
+    var calibrationState: CalibrationState { state.withLock { $0.router.calibrationState } }
 
     /// Gives the Router what an earlier process had learned.
-    func restore(_ saved: [String: PodCalibrator]) { state.withLock { $0.router.restore(saved) } }
+    func restore(_ saved: CalibrationState) { state.withLock { $0.router.restore(saved) } }
 
     /// The fleet as the last snapshot told it, in the order of ids.
     var fleetNow: [EndpointStatus] { state.withLock { $0.fleet } }

@@ -53,7 +53,8 @@ private func page(_ name: String) throws -> [UInt8] {
             running: 1,
             kvUse: 0.20512820512820518,
             kvBlocks: 40,
-            kvBlockSize: 32
+            kvBlockSize: 32,
+            preemptions: 71
         )
         #expect(load == expected)
     }

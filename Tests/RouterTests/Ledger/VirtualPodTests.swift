@@ -93,11 +93,12 @@ struct VirtualPodTests {
 struct DecodeBatchTests {
     @Test func tokensGrowWithTheClock() {
         var batch = DecodeBatch()
-        batch.setStep(0.01)
+        batch.setStep(0.01, batch: 3, kvTokens: 2000)
         batch.assign(prompt: 1000, output: 100)
         let tick = batch.join(prompt: 1000, in: 0)
         batch.advance(to: 0.5)
         #expect(abs(batch.producedTokens - 50) < 1e-9)
+        #expect(abs(batch.batchSum - 150) < 1e-9 && abs(batch.tokenSum - 100_000) < 1e-6)
         #expect(abs(batch.kvTokens - 1050) < 1e-9)
         #expect(abs(batch.outstandingTokens - 50) < 1e-9)
         batch.release(prompt: 1000, output: 100, joinedAt: tick)
