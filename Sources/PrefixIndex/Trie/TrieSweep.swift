@@ -55,7 +55,7 @@ extension TrieWriter {
     mutating func pace(blocks: Int) {
         if storedInEra > budget / (32 * 12) {
             storedInEra = 0
-            memory.era &+= 1
+            memory.era = memory.era &+ 1
         }
         beginSweepIfNeeded()
         if !sweep.isIdle { stepSweep(work: 4 &* blocks) }
