@@ -98,7 +98,7 @@ let package = Package(
         tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
-        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", logging]),
+        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", "Transport", logging]),
         tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),

@@ -2,7 +2,7 @@
 // Copyright the epp-pd authors
 
 import Glibc
-import Synchronization
+import Transport
 
 /// An HTTP/1.1 server for tests on a port of its own, with answers that no well-behaved server gives.
 @safe final class PageServer: Sendable {
@@ -29,7 +29,8 @@ import Synchronization
 
     let port: UInt16
     private let listener: CInt
-    private let state = Mutex(State())
+    /// Not a Swift `Mutex`: see `Guarded`.
+    private let state = Guarded(State())
     private let answer: @Sendable (_ path: String, _ number: Int) -> Answer
 
     var requests: Int { state.withLock { $0.requests } }
