@@ -69,6 +69,8 @@ package struct DecisionRecord: Sendable, Hashable, Codable {
     package var byLoad: LoadChoice?
     /// The place among the input's pods that load alone chose.
     package var placedByLoad: Int?
+    /// Where another picker sent the request, and this one only watched.
+    package var shadow: ShadowRecord?
 
     package init(input: DecisionInput, chosen: Candidate?) {
         self.input = input

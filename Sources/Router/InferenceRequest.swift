@@ -61,6 +61,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var promptBytes: Int
     /// The client's `x-request-id`, or empty: joins the decision log with others. Decides nothing.
     package var externalID: String
+    /// Set where another picker places the request, and this one only watches.
+    package var shadow: Shadow?
 
     package init(
         id: RequestID,
@@ -77,7 +79,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         bodyBytes: Int = 0,
         promptBytes: Int = 0,
         externalID: String = "",
-        tokenPrefix: PrefixKeys? = nil
+        tokenPrefix: PrefixKeys? = nil,
+        shadow: Shadow? = nil
     ) {
         self.id = id
         self.model = model
@@ -94,6 +97,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.promptBytes = promptBytes
         self.externalID = externalID
         self.tokenPrefix = tokenPrefix
+        self.shadow = shadow
     }
 
     package var isSheddable: Bool { priority < 0 }

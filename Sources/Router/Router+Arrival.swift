@@ -12,6 +12,7 @@ extension Router {
         request.promptTokens = min(max(arrival.promptTokens, 1), Self.maximumTokens)
         request.outputTokens = min(max(arrival.outputTokens, 1), Self.maximumTokens)
         guard inFlight[request.id] == nil, !queue.contains(request.id) else { return }
+        if let shadow = request.shadow { return watch(request, shadow, into: &actions) }
         guard request.isInference else {
             placeByLoad(request, into: &actions)
             return

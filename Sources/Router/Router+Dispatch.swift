@@ -5,17 +5,17 @@ import CostModel
 import PrefixIndex
 
 extension Router {
-    mutating func dispatch(_ request: InferenceRequest, _ choice: Choice, into actions: inout [RouterAction]) {
+    /// Sends a request along a choice. `isRecorded` is false where the caller has recorded the choice itself.
+    mutating func dispatch(
+        _ request: InferenceRequest,
+        _ choice: Choice,
+        isRecorded: Bool = true,
+        into actions: inout [RouterAction]
+    ) {
         let chosen = choice.candidate
         let terms = chosen.terms
         let facts = choice.facts
-        record(
-            request,
-            facts,
-            dials: choice.dials,
-            settings: choice.settings,
-            draw: choice.draw
-        ) { $0.chosen = chosen }
+        if isRecorded { record(choice, of: request) }
         let decision = Decision(
             placement: chosen.placement,
             pullFrom: chosen.pullFrom,

@@ -153,6 +153,7 @@ extension Router {
             holds.forget(id)
             counts.ended(outcome.kind)
         } else {
+            endedUnserved(id)
             return
         }
         pump(into: &actions)

@@ -32,6 +32,16 @@ extension Router {
         records.append(record)
     }
 
+    mutating func record(_ choice: Choice, of request: InferenceRequest) {
+        record(
+            request,
+            choice.facts,
+            dials: choice.dials,
+            settings: choice.settings,
+            draw: choice.draw
+        ) { $0.chosen = choice.candidate }
+    }
+
     /// Records a request that was refused before its candidates were compared.
     mutating func recordRefusal(_ request: InferenceRequest, _ refusal: Refusal) {
         guard isRecorded(request.id) else { return }

@@ -39,6 +39,7 @@ package struct Router: Sendable {
     var poolsExpire: Instant?
 
     var inFlight: [RequestID: InFlight] = [:]
+    var unserved: [RequestID: Unserved] = [:]
     var queue: WaitingQueue
     /// The wake that the shell was last asked for.
     var wakeAt: Instant?
@@ -93,6 +94,7 @@ package struct Router: Sendable {
         case .arrived(let request): arrived(request, into: &actions)
         case .firstToken(let id): firstToken(id, into: &actions)
         case .ended(let id, let outcome): ended(id, outcome, into: &actions)
+        case .served(let id, let place): served(id, place)
         case .fleetChanged(let snapshot): fleetChanged(snapshot, into: &actions)
         case .loadObserved(let id, let load): loadObserved(id, load)
         case .phasesObserved(let id, let growth): phasesObserved(id, growth)

@@ -75,6 +75,8 @@ package enum RouterEvent: Sendable {
     /// The first bytes of the answer's body were seen.
     case firstToken(RequestID)
     case ended(RequestID, Outcome)
+    /// Where another picker sent a request that arrived as a shadow and did not say so.
+    case served(RequestID, Served)
     case fleetChanged(FleetSnapshot)
     /// A newer scrape of one endpoint, between snapshots. Cheaper than a snapshot when nothing else changed.
     case loadObserved(EndpointID, EndpointLoad)

@@ -11,6 +11,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     /// Gone once the call is over, which also parts the two from each other.
     private var call: (any GRPCCall)?
     private var machine: ExchangeMachine
+    /// In place of `machine` where Envoy only lets us watch.
+    private var observation: ObservationMachine?
     private var head = RequestHead()
     private var subset: [String]?
     /// By the path alone.
@@ -42,7 +44,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
 
     /// A buffered body comes as one message.
     func receivedTooLarge() -> Bool {
-        guard machine.isGathering else { return false }
+        guard isGathering else { return false }
         let message = "the request body is larger than the limit of the gateway's messages"
         reject(APIError(status: 413, message: message), details: "epp_pd_body_too_large")
         return true
@@ -60,12 +62,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     func resolve(_ verdict: Verdict) { handle(.resolved(verdict)) }
 
     func stalled() {
-        guard machine.isGathering else { return }
+        guard isGathering else { return }
         reject(
             APIError(status: 408, message: "the request body did not come in time"),
             details: "epp_pd_upload_timeout"
         )
     }
+
+    private var isGathering: Bool { observation?.isGathering ?? machine.isGathering }
 
     private func reject(_ error: APIError, details: String, headers: [ImmediateAnswer.Header] = []) {
         handle(.rejected(error.answer(headers: headers, details: details)))
@@ -74,8 +78,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     // MARK: - Input
 
     private func take(_ message: borrowing ProcessingRequest) {
-        guard !message.isObservation else {
-            return handle(.violation(GRPCStatus(.unimplemented, "observability_mode")))
+        if message.isObservation, observation == nil, machine.isFresh {
+            observation = ObservationMachine(service.options)
         }
         let endOfStream = message.endOfStream
         switch message.phase {
@@ -86,7 +90,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             handle(
                 .requestHeaders(endOfStream: endOfStream, contentLength: head.contentLength, modes: message.modes)
             )
-            if machine.isGathering { uploadDeadline = service.picker.uploadBegan(of: self) }
+            if isGathering { uploadDeadline = service.picker.uploadBegan(of: self) }
         case .requestBody:
             readSubset(of: message)
             guard unsafe hasRoom(for: message.body.count) else {
@@ -118,7 +122,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
 
     /// Takes from the budget what the body will be when `count` bytes have joined it.
     private func hasRoom(for count: Int) -> Bool {
-        guard machine.isGathering, count <= service.options.bodyLimit - body.count else { return true }
+        guard isGathering, count <= service.options.bodyLimit - body.count else { return true }
         if body.count == 0, let length = head.contentLength { body.announce(min(length, service.options.bodyLimit)) }
         let wanted = body.capacity(for: body.count + count)
         guard service.budget.take(wanted - charged) else { return false }
@@ -140,6 +144,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func compareServed(in message: borrowing ProcessingRequest) {
         guard message.hasMetadata else { return }
         let names = service.options.headerNames
+        if let isFollowed = observation?.isFollowed {
+            let served = message.metadata(namespace: names.destinationNamespace, key: names.served)?.first
+            if isFollowed, let served, head.served == nil { service.picker.served(id, Served(destination: served)) }
+            return
+        }
         guard let route, let observer = service.observer,
             let served = message.metadata(namespace: names.destinationNamespace, key: names.served)?.first,
             !route.destinations.contains(served)
@@ -157,7 +166,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         // Held for all actions: finishing may close the call before the last one.
         guard let call else { return }
         var actions = service.borrowActions()
-        machine.handle(input, into: &actions)
+        if observation == nil {
+            machine.handle(input, into: &actions)
+        } else {
+            observation?.handle(input, into: &actions)
+        }
         for action in actions { unsafe perform(action, body: body, on: call) }
         service.giveBack(&actions)
     }
@@ -176,7 +189,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .answerBufferedBody(let route): answerBody(route, on: call)
         case .passRequestBody: encoder.bareBody(.request, to: call)
         case .answerRequestTrailers: encoder.trailers(.request, to: call)
-        case .answerResponseHeaders: encoder.responseHeaders(to: call)
+        case .answerResponseHeaders: encoder.responseHeaders(decision: route?.decision, to: call)
         case .observe: unsafe usage?.read(chunk)
         case .echoResponseBody(let endOfStream):
             unsafe encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
@@ -238,7 +251,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             cacheSalt: inference?.cacheSalt,
             serviceLevel: head.serviceLevel,
             objective: head.objective,
-            subset: subset
+            subset: subset,
+            shadow: observation == nil ? nil : Shadow(served: head.served)
         )
     }
 

@@ -66,6 +66,12 @@ package struct ExchangeMachine: ~Copyable {
         modes = options.assumedModes
     }
 
+    /// Nothing has come yet.
+    var isFresh: Bool {
+        guard !isOver, case .waiting = request, case .waiting = response else { return false }
+        return true
+    }
+
     /// Whether the request's body is still on its way, and kept.
     package var isGathering: Bool {
         guard !isOver, case .gathering = request else { return false }

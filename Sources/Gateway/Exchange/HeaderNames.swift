@@ -15,6 +15,9 @@ package struct HeaderNames: Sendable, Hashable {
     /// Where Envoy says who answered.
     package var served = "x-gateway-destination-endpoint-served"
 
+    /// Tells clients of the decision, where that is asked for.
+    package var decision = "x-epp-pd-decision"
+
     package var requestID = "x-request-id"
     /// The first that a request carries counts: a new name before its older alias.
     package var sloTTFT = ["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"]

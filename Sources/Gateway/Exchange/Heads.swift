@@ -12,6 +12,19 @@ struct RequestHead: Sendable, Hashable {
     var contentLength: Int?
     var serviceLevel = ServiceLevel()
     var objective: String?
+    /// What stands in the routing headers: another picker's choice where this one only watches, else worth nothing.
+    var destination: String?
+    var prefiller: String?
+
+    /// Where another picker sends the request.
+    var served: Served? {
+        destination.map { Served(destination: Self.first(of: $0), prefiller: prefiller.map(Self.first)) }
+    }
+
+    /// The first of a list of endpoints.
+    private static func first(of list: String) -> String {
+        String(list.prefix { $0 != "," }.filter { $0 != " " })
+    }
 }
 
 /// What is read of a response's headers.
@@ -33,7 +46,7 @@ struct ResponseHead: Sendable, Hashable {
 /// Reads heads by a table of names, built once per loop.
 struct HeadReader {
     private enum RequestField: Hashable {
-        case method, path, externalID, contentLength
+        case method, path, externalID, contentLength, destination, prefiller
         /// The lower rank counts where a request carries several names of the same thing.
         case ttft(rank: Int), tpot(rank: Int), objective(rank: Int)
     }
@@ -46,7 +59,7 @@ struct HeadReader {
         requestFields =
             [
                 (":method", .method), (":path", .path), (names.requestID, .externalID),
-                ("content-length", .contentLength),
+                ("content-length", .contentLength), (names.destination, .destination), (names.prefiller, .prefiller),
             ]
             + names.sloTTFT.enumerated().map { ($1, .ttft(rank: $0)) }
             + names.sloTPOT.enumerated().map { ($1, .tpot(rank: $0)) }
@@ -69,6 +82,8 @@ struct HeadReader {
             case .method: head.method = text
             case .path: head.path = text
             case .externalID: head.externalID = text
+            case .destination: head.destination = text
+            case .prefiller: head.prefiller = text
             case .contentLength: head.contentLength = Int(text).flatMap { $0 >= 0 ? $0 : nil }
             case .ttft(let rank):
                 guard rank < ranks.ttft, let bound = milliseconds(text) else { return }

@@ -41,6 +41,8 @@ package struct ParsedRequest: Sendable, Hashable {
     package var objective: String?
     /// From the metadata `envoy.lb.subset_hint`. nil: no hint. Empty: nothing is allowed.
     package var subset: [String]?
+    /// Set where another picker places the request, and this one only watches.
+    package var shadow: Shadow?
 
     package init(
         id: RequestID,
@@ -59,7 +61,8 @@ package struct ParsedRequest: Sendable, Hashable {
         cacheSalt: String? = nil,
         serviceLevel: ServiceLevel = ServiceLevel(),
         objective: String? = nil,
-        subset: [String]? = nil
+        subset: [String]? = nil,
+        shadow: Shadow? = nil
     ) {
         self.id = id
         self.api = api
@@ -78,5 +81,6 @@ package struct ParsedRequest: Sendable, Hashable {
         self.serviceLevel = serviceLevel
         self.objective = objective
         self.subset = subset
+        self.shadow = shadow
     }
 }

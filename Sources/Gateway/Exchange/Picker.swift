@@ -16,6 +16,8 @@ package protocol Picker: AnyObject {
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange)
     /// The first bytes of the answer's body were seen.
     func firstToken(_ request: RequestID)
+    /// The answer says where another picker sent a request that this one only watches.
+    func served(_ request: RequestID, _ served: Served)
     /// The exchange is over, of whatever cause, before or after it was resolved.
     func ended(_ request: RequestID, _ outcome: Outcome)
 }
@@ -45,15 +47,23 @@ package struct Route: Sendable, Hashable {
     package var prefiller: String?
     /// `ip:port` of a third pod to pull a prefix from.
     package var kvSource: String?
+    /// Value of the header that tells the client of the decision. nil: none is set.
+    package var decision: String?
     /// New value of the body's top-level `model`. nil leaves the body byte for byte.
     package var rewriteModel: String?
 
-    package init(destinations: [String], prefiller: String? = nil, kvSource: String? = nil, rewriteModel: String? = nil)
-    {
+    package init(
+        destinations: [String],
+        prefiller: String? = nil,
+        kvSource: String? = nil,
+        rewriteModel: String? = nil,
+        decision: String? = nil
+    ) {
         self.destinations = destinations
         self.prefiller = prefiller
         self.kvSource = kvSource
         self.rewriteModel = rewriteModel
+        self.decision = decision
     }
 }
 

@@ -26,7 +26,7 @@ internal import CExtProc
     private let arena: MessageArena
     /// Never given back while the encoder lives: what every request repeats.
     private let constants = MessageArena()
-    private let destination, prefiller, kvSource, contentLength, namespace: ProtobufCBinaryData
+    private let destination, prefiller, kvSource, contentLength, namespace, decision: ProtobufCBinaryData
     /// By what is set: the names to remove.
     private let removed: UnsafeMutablePointer<(names: UnsafeMutablePointer<ProtobufCBinaryData>, count: Int)>
 
@@ -36,6 +36,7 @@ internal import CExtProc
         unsafe prefiller = constants.bytes(names.prefiller)
         unsafe kvSource = constants.bytes(names.kvSource)
         unsafe contentLength = constants.bytes("content-length")
+        unsafe decision = constants.bytes(names.decision)
         unsafe namespace = constants.bytes(names.destinationNamespace)
         unsafe removed = constants.list(
             of: (names: UnsafeMutablePointer<ProtobufCBinaryData>, count: Int).self,
@@ -124,11 +125,22 @@ internal import CExtProc
         arena.scope { unsafe sendBody(arena.make(epp__common_response__init), direction, to: call) }
     }
 
-    func responseHeaders(to call: any GRPCCall) {
+    /// Lets response headers pass, with `text` in the header that tells of the decision.
+    func responseHeaders(decision text: String?, to call: any GRPCCall) {
         arena.scope {
             let answer = unsafe response(EPP__PROCESSING_RESPONSE__RESPONSE_RESPONSE_HEADERS)
             let headers = unsafe arena.make(epp__headers_response__init)
-            unsafe headers.pointee.response = arena.make(epp__common_response__init)
+            let common = unsafe arena.make(epp__common_response__init)
+            if let text {
+                let mutation = unsafe arena.make(epp__header_mutation__init)
+                unsafe mutation.pointee.set_headers = arena.list(
+                    of: UnsafeMutablePointer<Epp__HeaderValueOption>?.self,
+                    count: 1
+                )
+                unsafe set(decision, text, in: mutation)
+                unsafe common.pointee.header_mutation = mutation
+            }
+            unsafe headers.pointee.response = common
             unsafe answer.pointee.response_headers = headers
             unsafe send(answer, to: call)
         }

@@ -14,7 +14,7 @@ struct ReferenceFlags {
     /// Our own boolean options: `--x` means `--x=true`.
     static let booleans: Set<String> = [
         "secure-serving", "enable-cert-reload", "health-checking", "disable-endpoint-subset-filter",
-        "pass-unknown-models", "destination-list",
+        "pass-unknown-models", "decision-header", "destination-list",
     ]
 
     /// Boolean flags of the reference picker without effect here.

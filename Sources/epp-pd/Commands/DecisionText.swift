@@ -19,6 +19,7 @@ enum DecisionText {
         text += "  \(input.request.promptTokens) prompt tokens, \(input.request.outputTokens) expected"
         text += "  → \(choice)\n"
         text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names)
+        if let shadow = record.shadow { text += "\n  " + ShadowText.text(of: shadow, beside: record.chosen, names) }
         if ranked.count > limit { text += "\n  … and \(ranked.count - limit) more: --candidates shows them" }
         let excluded = input.pods.filter { $0.ineligible != nil }
         if !excluded.isEmpty {

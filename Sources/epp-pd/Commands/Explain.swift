@@ -50,6 +50,7 @@ struct Explain: ParsableCommand {
                 Console.error("\(file):\(lines.number): not a decision: is this a decision log of this version?")
                 continue
             }
+            summary.shadow.add(record)
             if let request, record.input.request.id.rawValue != request { continue }
             if check {
                 replay(record, line: lines.number, &summary)
@@ -62,6 +63,7 @@ struct Explain: ParsableCommand {
         } else if check {
             print("\(summary.replayed) of \(summary.lines) decisions replayed, \(summary.different) differ")
         }
+        if !json, request == nil, let text = summary.shadow.text { print(text) }
         if summary.different > 0 || summary.unreadable > 0 { throw ExitCode(1) }
     }
 
@@ -81,4 +83,5 @@ private struct ExplainSummary: Encodable {
     var replayed = 0
     var different = 0
     var unreadable = 0
+    var shadow = ShadowSummary()
 }

@@ -90,6 +90,8 @@ final class LoopPicker: Picker, @unchecked Sendable {
 
     func firstToken(_ request: RequestID) { host.firstToken(request, on: self) }
 
+    func served(_ request: RequestID, _ served: Served) { host.served(request, served) }
+
     func ended(_ request: RequestID, _ outcome: Outcome) {
         forget(request)
         host.ended(request, outcome, on: self)

@@ -54,6 +54,7 @@ final class PickerProcess: Sendable {
             router: Self.router(options, configuration, catalog, prefixes, seed: seed),
             prefixes: prefixes,
             priorities: configuration.objectives,
+            tellsDecisions: options.decisionHeader,
             clock: clock,
             observer: observer,
             pairsReportPrefill: configuration.kvCache.pairsReportPrefill,

@@ -33,7 +33,8 @@ enum RequestFeatures {
             bodyBytes: parsed.bodyBytes,
             promptBytes: parsed.promptTokens == nil ? parsed.promptBytes : 0,
             externalID: parsed.externalID,
-            tokenPrefix: parsed.tokenKeys
+            tokenPrefix: parsed.tokenKeys,
+            shadow: parsed.shadow
         )
     }
 

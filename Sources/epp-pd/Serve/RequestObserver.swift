@@ -24,6 +24,10 @@ final class RequestObserver: ServeObserver {
         for record in records { decisionLog?.write(record) }
     }
 
+    func recorded(_ records: [DecisionRecord]) {
+        for record in records { decisionLog?.write(record) }
+    }
+
     func refused(_ request: RequestID, _ refusal: Refusal, records: [DecisionRecord]) {
         metrics.refused(request, refusal)
         for record in records { decisionLog?.write(record) }

@@ -40,11 +40,13 @@ final class RouterHost: Sendable {
     private let priorities: [String: Int]
     private let pairsReportPrefill: Bool
     private let engineRestarted: @Sendable (EndpointID) -> Void
+    private let tellsDecisions: Bool
 
     /// - Parameters:
     ///   - router: the machine to shell.
     ///   - prefixes: what the router asks; told here what the fleet is.
     ///   - priorities: priority by the name of a request's objective; others have 0.
+    ///   - tellsDecisions: answers bear the decision in a header.
     ///   - clock: the model clock of the process.
     ///   - observer: hears of each request.
     ///   - pairsReportPrefill: the cached tokens that a pair's answer reports are the prefill pod's.
@@ -53,6 +55,7 @@ final class RouterHost: Sendable {
         router: Router,
         prefixes: PrefixKnowledge,
         priorities: [String: Int],
+        tellsDecisions: Bool = false,
         clock: ModelClock,
         observer: any ServeObserver,
         pairsReportPrefill: Bool = false,
@@ -63,6 +66,7 @@ final class RouterHost: Sendable {
         self.engineRestarted = engineRestarted
         self.prefixes = prefixes
         self.priorities = priorities
+        self.tellsDecisions = tellsDecisions
         self.observer = observer
         state = Mutex(State(router: router))
     }
@@ -118,6 +122,8 @@ final class RouterHost: Sendable {
         }
         perform(effects, on: picker)
     }
+
+    func served(_ id: RequestID, _ served: Served) { observed(.served(id, served)) }
 
     func ended(_ id: RequestID, _ outcome: Outcome, on picker: LoopPicker) {
         let now = clock.now
@@ -212,6 +218,9 @@ final class RouterHost: Sendable {
                 effects.wakeAt = at
             }
         }
+        // What was only watched is neither dispatched nor refused.
+        let records = state.router.takeRecords()
+        if !records.isEmpty { observer.recorded(records) }
         return effects
     }
 
@@ -241,7 +250,8 @@ final class RouterHost: Sendable {
             Route(
                 destinations: destinations,
                 prefiller: prefiller,
-                kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort }
+                kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
+                decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
             )
         )
     }

@@ -11,6 +11,8 @@ protocol ServeObserver: AnyObject, Sendable {
     func decided(in wall: Seconds)
     /// `records`: what decisions saw since the last call, for those that are sampled for the decision log.
     func dispatched(_ request: RequestID, _ decision: Decision, records: [DecisionRecord])
+    /// Records that came with neither of the other two.
+    func recorded(_ records: [DecisionRecord])
     func refused(_ request: RequestID, _ refusal: Refusal, records: [DecisionRecord])
     func firstToken(_ request: RequestID, at now: Instant)
     func ended(_ request: RequestID, _ outcome: Outcome, at now: Instant)

@@ -102,6 +102,8 @@ struct ServeOptions: ParsableArguments {
     var verbosity = 2
     @Option(help: "Log lines on standard error: text or json.")
     var logFormat = LogFormat.text
+    @Option(help: "Tell clients the decision in x-epp-pd-decision: names of pods, predicted milliseconds and dollars.")
+    var decisionHeader = false
     @Option(help: "Model time runs so many times faster than wall time: for tests and demos with mock servers.")
     var timeScale = 1.0
 

@@ -81,6 +81,8 @@ private final class FuzzedExchange: GRPCCall, Picker {
 
     func firstToken(_ request: RequestID) { precondition(asked == 1 && ended == 0) }
 
+    func served(_ request: RequestID, _ served: Served) { precondition(asked == 1) }
+
     func ended(_ request: RequestID, _ outcome: Outcome) {
         ended += 1
         waiting = nil

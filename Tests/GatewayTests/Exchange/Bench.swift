@@ -26,6 +26,7 @@ final class ScriptedPicker: Picker {
     enum Event: Hashable {
         case asked(RequestID)
         case firstToken(RequestID)
+        case served(RequestID, Served)
         case ended(RequestID, Outcome)
     }
 
@@ -57,6 +58,8 @@ final class ScriptedPicker: Picker {
     func forget() { pending = [:] }
 
     func firstToken(_ request: RequestID) { events.append(.firstToken(request)) }
+
+    func served(_ request: RequestID, _ served: Served) { events.append(.served(request, served)) }
 
     func ended(_ request: RequestID, _ outcome: Outcome) { events.append(.ended(request, outcome)) }
 
