@@ -104,7 +104,7 @@ let package = Package(
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(
             name: "CommandTests",
-            dependencies: ["epp-pd", "Configuration", argumentParser, logging],
+            dependencies: ["epp-pd", "Configuration", "CostModel", "Fleet", "Router", argumentParser, logging],
             swiftSettings: settings
         ),
     ],
@@ -137,10 +137,15 @@ if Context.environment["FUZZING"] != nil {
 // Programs that measure: BENCHMARKS=1 swift build -c release --product epp-pd-bench.
 if Context.environment["BENCHMARKS"] != nil {
     package.products.append(.executable(name: "epp-pd-bench", targets: ["epp-pd-bench"]))
+    // Counts allocations in place of glibc's functions: in programs that measure only.
+    package.targets.append(.target(name: "CAllocations"))
     package.targets.append(
         .executableTarget(
             name: "epp-pd-bench",
-            dependencies: ["PrefixIndex", "Router", "CostModel", "Gateway", "Transport", "CLinux", argumentParser],
+            dependencies: [
+                "PrefixIndex", "Router", "CostModel", "Gateway", "Transport", "Configuration", "CLinux", "CAllocations",
+                argumentParser,
+            ],
             swiftSettings: settings
         )
     )

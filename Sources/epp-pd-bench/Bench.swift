@@ -11,6 +11,8 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "epp-pd-bench",
         abstract: "Measure parts of epp-pd in this process.",
-        subcommands: [IndexBench.self, DecideBench.self, LoadBench.self, UpstreamBench.self, EchoBench.self]
+        subcommands: [
+            IndexBench.self, DecideBench.self, PredictBench.self, LoadBench.self, UpstreamBench.self, EchoBench.self,
+        ]
     )
 }

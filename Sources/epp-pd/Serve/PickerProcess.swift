@@ -67,6 +67,7 @@ final class PickerProcess: Sendable {
             calibrationFile: options.calibrationFile,
             log: log
         )
+        let unknown = ProfileWarnings(log: log)
         fleet = FleetService(
             fleet: endpoints,
             options: Self.fleetOptions(options, configuration),
@@ -74,6 +75,7 @@ final class PickerProcess: Sendable {
             log: log,
             resolve: { description, id in
                 places.describe(description, as: id)
+                unknown.check(description, catalog)
                 return catalog.endpoint(description, id: id)
             },
             handlers: FleetService.Handlers(
