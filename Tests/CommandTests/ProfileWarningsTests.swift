@@ -16,10 +16,19 @@ import Testing
     /// Keeps what is logged.
     private final class Lines: LogHandler, Sendable {
         let written = Mutex<[String]>([])
-        var metadata: Logger.Metadata { get { [:] } set { _ = newValue } }
-        var logLevel: Logger.Level { get { .trace } set { _ = newValue } }
+        var metadata: Logger.Metadata {
+            get { [:] }
+            set { _ = newValue }
+        }
+        var logLevel: Logger.Level {
+            get { .trace }
+            set { _ = newValue }
+        }
 
-        subscript(metadataKey _: String) -> Logger.Metadata.Value? { get { nil } set { _ = newValue } }
+        subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+            get { nil }
+            set { _ = newValue }
+        }
 
         func log(event: LogEvent) {
             written.withLock { $0.append("\(event.level) \(event.message) \(event.metadata ?? [:])") }
