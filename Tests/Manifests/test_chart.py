@@ -85,6 +85,23 @@ def test_templates_use_plain_functions_only():
             assert not re.search(r"\b(include|toYaml|nindent|quote|default|required|tpl|lookup)\b", action), path
 
 
+def test_every_value_is_used():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+
+    def check(node, path):
+        if f".Values.{path}" in templates and not (isinstance(node, dict) and node):
+            return
+        assert isinstance(node, dict) and node, f"nothing uses {path}"
+        if re.search(rf"range [^}}]*\.Values\.{re.escape(path)} ", templates):
+            return
+        for key, inner in node.items():
+            check(inner, f"{path}.{key}")
+
+    for key, node in values.items():
+        check(node, key)
+
+
 @pytest.mark.parametrize("overlay", kustomize_layout.OVERLAYS)
 def test_chart_and_kustomization_say_the_same(overlay):
     way = kustomize_layout.WAY_OF_OVERLAY[overlay]

@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Configuration
+import CostModel
 import Foundation
 
 /// `epp-pd validate`: reads files as `serve` would, and says everything that is wrong with them.
@@ -16,6 +17,7 @@ struct Validate: ParsableCommand {
             EXAMPLES
               epp-pd validate --fleet fleet.yaml
               epp-pd validate --fleet fleet.yaml --config config.yaml --profiles my-profiles --json
+              epp-pd validate --live --fleet fleet.yaml --envoy-admin http://127.0.0.1:9901
             """
     )
 
@@ -30,15 +32,66 @@ struct Validate: ParsableCommand {
     @Flag(help: "Print one JSON object instead of text.")
     var json = false
 
+    @Flag(help: "Ask the pods of --fleet: reachable, metrics there, models served, KV events flowing.")
+    var live = false
+    @Option(help: "With --live: admin address of an Envoy whose limits are to be checked.")
+    var envoyAdmin: String?
+    @Option(help: "With --envoy-admin: requests that shall be able to run at the same time.")
+    var streams = 4096
+    @Option(help: "With --live: NAMESPACE/NAME of the Service for external metrics: is their place free, or its?")
+    var externalMetricsService: String?
+    @Option(help: "With --external-metrics-service: how to reach the API server. Default: as kubectl.")
+    var kubeconfig: String?
+    @Flag(help: "With --live: send each pod that publishes KV events a prompt, to see some.")
+    var probe = false
+    @Option(help: "With --live: how long to listen for KV events.")
+    var eventWait = DurationArgument("3s")
+    @Option(help: "With --live: how long an answer may take.")
+    var liveTimeout = DurationArgument("5s")
+
+    func validate() throws {
+        guard !live || fleet != nil || envoyAdmin != nil || externalMetricsService != nil else {
+            throw ValidationError("--live needs --fleet, --envoy-admin or --external-metrics-service")
+        }
+        guard live || (envoyAdmin == nil && externalMetricsService == nil && !probe) else {
+            throw ValidationError("--envoy-admin, --external-metrics-service and --probe come with --live")
+        }
+        guard !live || !simulated else { throw ValidationError("a simulated fleet has no pods to ask") }
+        guard liveTimeout.value > .zero, streams > 0 else {
+            throw ValidationError("--live-timeout and --streams must be above 0")
+        }
+    }
+
+    private var liveValidation: LiveValidation? {
+        guard live else { return nil }
+        return LiveValidation(
+            timeout: liveTimeout.value,
+            eventWait: eventWait.value,
+            sendsProbe: probe,
+            envoyAdmin: envoyAdmin,
+            streams: streams,
+            kubeconfig: kubeconfig,
+            externalMetricsService: externalMetricsService
+        )
+    }
+
     func run() throws {
-        let validation = Validation.run(fleet: fleet, config: config, profiles: profiles, isSimulated: simulated)
+        let validation = Validation.run(
+            fleet: fleet,
+            config: config,
+            profiles: profiles,
+            isSimulated: simulated,
+            live: liveValidation
+        )
         if json {
             print(try JSONLine.encode(validation))
         } else {
             for warning in validation.warnings { Console.error("warning: \(warning)") }
             for error in validation.errors { Console.error(error.description) }
             for checked in validation.checked { print(checked) }
+            for finding in validation.live ?? [] { print("\(finding.grade): \(finding.subject): \(finding.text)") }
         }
-        if !validation.errors.isEmpty { throw ExitCode(2) }
+        let live = validation.live ?? []
+        if !validation.errors.isEmpty || live.contains(where: { $0.grade == .error }) { throw ExitCode(2) }
     }
 }

@@ -12,13 +12,28 @@ struct Validation: Encodable, Hashable {
     var checked: [String] = []
     var errors: [ConfigurationError] = []
     var warnings: [String] = []
+    /// What was asked of the real world; nil where nothing was.
+    var live: [LiveFinding]?
 
-    static func run(fleet: String?, config: String?, profiles: String?, isSimulated: Bool) -> Validation {
+    private var pods: [EndpointDescription] = []
+
+    private enum CodingKeys: String, CodingKey {
+        case checked, errors, warnings, live
+    }
+
+    static func run(
+        fleet: String?,
+        config: String?,
+        profiles: String?,
+        isSimulated: Bool,
+        live: LiveValidation? = nil
+    ) -> Validation {
         var result = Validation()
         let catalog = result.readProfiles(profiles)
         let configuration = config.flatMap { result.readConfiguration($0) } ?? PickerConfiguration()
         let options = FleetFile.Options(needsAddresses: !isSimulated, engines: configuration.engines)
         if let fleet { result.readFleet(fleet, options, catalog) }
+        result.live = live?.findings(of: result.pods, engines: configuration.engines)
         return result
     }
 
@@ -56,6 +71,7 @@ struct Validation: Encodable, Hashable {
         do {
             let endpoints = try FleetFile.read(path: path, options: options)
             checked.append("\(path): \(endpoints.count) endpoints")
+            pods = endpoints
             warn(of: endpoints, in: path, catalog)
         } catch {
             errors += error.errors
