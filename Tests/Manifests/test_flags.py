@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""Every command line in the manifests is one that epp-pd understands."""
+
+import functools
+import re
+import subprocess
+
+import manifests
+import pytest
+import rig
+from test_chart import VARIANTS
+
+
+def command_lines() -> dict[str, list[str]]:
+    """Arguments of every container of ours, by where they come from."""
+    found = {}
+    sources = {f"chart {name}": manifests.chart(changes) for name, changes in VARIANTS.items()}
+    sources |= {str(path): manifests.documents(path) for path in manifests.plain_manifests()}
+    for source, documents in sources.items():
+        for document in documents:
+            pod = document.get("spec", {}).get("template", {}).get("spec", {})
+            for container in pod.get("containers", []):
+                if container["image"].startswith("epp-pd:"):
+                    found[f"{source} {document['metadata']['name']}"] = container["args"]
+    return found
+
+
+LINES = command_lines()
+
+
+@functools.cache
+def known_flags(command: str) -> set[str]:
+    text = subprocess.run([rig.binary(), command, "--help"], capture_output=True, text=True).stdout
+    return set(re.findall(r"^\s+(?:-\w, )?(--[a-z0-9-]+)", text, re.MULTILINE))
+
+
+@functools.cache
+def accepted_flags() -> set[str]:
+    """Flags of llm-d's picker that `serve` takes without effect."""
+    source = (manifests.ROOT / "Sources/epp-pd/CommandLine/ReferenceFlags.swift").read_text()
+    lists = re.findall(r"ignored\w+: Set<String> = \[(.*?)\]", source, re.DOTALL)
+    return {f"--{name}" for text in lists for name in re.findall(r'"([^"]+)"', text)}
+
+
+@functools.cache
+def documented_flags() -> set[str]:
+    pages = (manifests.ROOT / "docs").glob("*.md")
+    return {flag for page in pages for flag in re.findall(r"--[a-z0-9-]+", page.read_text())}
+
+
+@pytest.mark.parametrize("source", LINES)
+def test_flags_are_known(source):
+    command, *arguments = LINES[source]
+    known = known_flags(command)
+    flags = {argument.split("=")[0] for argument in arguments}
+    assert all(flag.startswith("--") for flag in flags)
+    missing = flags - known - (accepted_flags() if command == "serve" else set())
+    if missing and missing <= documented_flags():
+        pytest.skip(f"documented, and not in the epp-pd under test: {sorted(missing)}")
+    assert not missing
+
+
+def test_there_are_command_lines():
+    assert len(LINES) > 10
+    assert {line[0] for line in LINES.values()} == {"serve", "mock-server"}
