@@ -1,5 +1,5 @@
 # An index of scripts/: each target is one line. `make help` lists them.
-.PHONY: help setup build test demo check sanitize bench
+.PHONY: help setup build dist test demo check sanitize bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -11,6 +11,10 @@ setup: ## install Debian packages and the Python environment
 build: ## release build
 	@scripts/setup
 	swift build -c release --product epp-pd
+
+dist: ## a release that runs elsewhere: folder and tarball in out/
+	@scripts/setup
+	@scripts/dist
 
 test: ## set up, build, run all tests, end-to-end ones included
 	@scripts/test
