@@ -25,6 +25,7 @@ VARIANTS = {
         "autoscaling": {"way": "external-metrics", "externalMetricsSecret": "s", "externalMetricsCABundle": "Zm9v"}
     },
     "tls": {"tls": {"secret": "picker-tls"}, "autoscaling": {"way": "keda"}},
+    "numbers": {"resources": {"requests": {"cpu": 2}}, "podAnnotations": {"a": 1}, "nodeSelector": {"gpu": True}},
     "bare": {
         "tls": {"enabled": False}, "metricsAuth": False, "monitoring": {"enabled": False},
         "networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False},
@@ -76,6 +77,12 @@ def test_a_value_that_does_not_exist_is_an_error(tmp_path):
         [manifests.renderer(), "chart", CHART], input=json.dumps(given), capture_output=True, text=True
     )
     assert outcome.returncode != 0 and "pools" in outcome.stderr
+
+
+def test_numbers_where_kubernetes_wants_text_become_text():
+    pod = one(manifests.chart(VARIANTS["numbers"]), "Deployment")["spec"]["template"]
+    assert pod["metadata"]["annotations"] == {"a": "1"} and pod["spec"]["nodeSelector"] == {"gpu": "true"}
+    assert pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "2"
 
 
 def test_templates_use_plain_functions_only():
