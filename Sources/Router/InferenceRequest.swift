@@ -43,6 +43,8 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var outputTokens: Int
     /// True when the answer is a stream, so that a first token can be seen.
     package var streams: Bool
+    /// Whether anybody will see that first token: where response bodies are not shown, decoding begins as predicted.
+    package var showsFirstToken: Bool
     /// Higher is served first. Below zero: may be refused under load.
     package var priority: Int
     package var serviceLevel: ServiceLevel
@@ -70,6 +72,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         promptTokens: Int,
         outputTokens: Int,
         streams: Bool,
+        showsFirstToken: Bool = true,
         priority: Int = 0,
         serviceLevel: ServiceLevel = ServiceLevel(),
         prefix: PrefixKeys = .none,
@@ -87,6 +90,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.promptTokens = promptTokens
         self.outputTokens = outputTokens
         self.streams = streams
+        self.showsFirstToken = showsFirstToken
         self.priority = priority
         self.serviceLevel = serviceLevel
         self.prefix = prefix
@@ -99,6 +103,9 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.tokenPrefix = tokenPrefix
         self.shadow = shadow
     }
+
+    /// Whether a first token is to be waited for.
+    package var reportsFirstToken: Bool { streams && showsFirstToken }
 
     package var isSheddable: Bool { priority < 0 }
 }

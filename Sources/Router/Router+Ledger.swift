@@ -66,7 +66,7 @@ extension Router {
                 request: request.id,
                 work: entry.work,
                 tail: entry.tail,
-                reports: request.streams,
+                reports: request.reportsFirstToken,
                 readyAt: time + options.queue.controlDelay.rawValue
             )
             ledgers[p].begin()
@@ -78,8 +78,8 @@ extension Router {
         if let d = index(of: placement.destination) {
             if placement.prefiller != placement.destination { ledgers[d].begin() }
             ledgers[d].assign(prompt: request.promptTokens, output: request.outputTokens)
-            // No first token will be seen of an answer that does not stream: its decoding begins as predicted.
-            if !request.streams {
+            // Where no first token will be seen, as of an answer that does not stream, decoding begins as predicted.
+            if !request.reportsFirstToken {
                 let ttft = choice.candidate.terms.ttft.rawValue
                 entry.joinedAt = ledgers[d].join(prompt: request.promptTokens, in: ttft)
             }
@@ -100,7 +100,7 @@ extension Router {
             destination: fleet.endpoints[d].endpoint.hostPort,
             promptTokens: entry.request.promptTokens,
             outputTokens: entry.request.outputTokens,
-            streams: entry.request.streams,
+            streams: entry.request.reportsFirstToken,
             prefill: Seconds(entry.work),
             tail: Seconds(entry.tail)
         )
@@ -116,7 +116,8 @@ extension Router {
 
     mutating func firstToken(_ id: RequestID, into actions: inout [RouterAction]) {
         // The first bytes of an answer that does not stream are its last ones too: they say nothing of its prefill.
-        guard var entry = inFlight[id], entry.firstTokenAt == nil, let terms = entry.terms, entry.request.streams
+        guard var entry = inFlight[id], entry.firstTokenAt == nil, let terms = entry.terms,
+            entry.request.reportsFirstToken
         else { return }
         entry.firstTokenAt = now
         entry.promptIsPending = false

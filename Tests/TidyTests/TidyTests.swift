@@ -19,7 +19,7 @@ struct TidyTests {
         "PrefixIndex": ["CIndexKernels", "CLZ4", "CXXHash", "FoundationEssentials"],
         "Router": ["CostModel", "PrefixIndex", "DequeModule", "HeapModule", "FoundationEssentials"],
         "Gateway": [
-            "Router", "PrefixIndex", "CostModel", "CNghttp2", "CExtProc", "CSimdjson", "CZlib", "FoundationEssentials",
+            "Router", "PrefixIndex", "CostModel", "CNghttp2", "CSimdjson", "CZlib", "FoundationEssentials",
         ],
         "Telemetry": ["Router", "CostModel", "PrefixIndex", "FoundationEssentials"],
         "Simulation": [

@@ -30,7 +30,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         self.id = id
         self.call = call
         self.service = service
-        machine = ExchangeMachine(service.options)
+        machine = ExchangeMachine(service.options, isSampled: service.samplesNext())
     }
 
     deinit { service.budget.give(charged) }
@@ -38,7 +38,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     // MARK: - GRPCCallHandler
 
     func received(_ message: UnsafeRawBufferPointer) {
-        let isDecoded = unsafe ProcessingRequest.decode(message, in: service.arena) { take($0) }
+        let isDecoded = unsafe ProcessingRequest.decode(message) { take($0) }
         if !isDecoded { handle(.violation(GRPCStatus(.invalidArgument, "not a ProcessingRequest"))) }
     }
 
@@ -183,6 +183,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .ask(let wholeBody):
             endUpload()
             ask(wholeBody: wholeBody)
+        case .overrideModes(let showsResponse): encoder.overrideModes(showsResponse: showsResponse, to: call)
         case .answerRequestHeaders(let route): answerHeaders(route, on: call)
         case .sendGathered(let endOfStream):
             unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
@@ -242,6 +243,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             externalID: head.externalID,
             model: inference?.model,
             streams: inference?.streams ?? false,
+            showsFirstToken: machine.showsFirstToken && !service.options.skims,
             maxOutputTokens: inference?.maxOutputTokens,
             bodyBytes: body.count,
             promptBytes: inference?.promptBytes ?? 0,
@@ -280,7 +282,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func destinations(of route: Route?) -> String {
-        route?.destinations.prefix(max(service.options.destinationLimit, 1)).joined(separator: ",") ?? ""
+        guard let route else { return "" }
+        guard service.options.destinationLimit > 1 else { return route.destinations.first ?? "" }
+        return route.destinations.prefix(service.options.destinationLimit).joined(separator: ",")
     }
 
     /// Puts the route's model name in the gathered body.

@@ -51,6 +51,8 @@ extension ExchangeMachine {
         case gather
         /// Put the request to the picker; with the gathered body where it is whole, else by its headers alone.
         case ask(wholeBody: Bool)
+        /// Ask for other modes than Envoy's configuration has: the request's body, and the response's too or not.
+        case overrideModes(showsResponse: Bool)
         /// Answer the request headers: along the route, or let them pass bare because the route comes with the body.
         case answerRequestHeaders(Route?)
         /// Send the gathered body back in pieces.

@@ -46,8 +46,11 @@ package struct ExchangeMachine: ~Copyable {
 
     private let bodyLimit: Int
     private let assumedModes: BodyModes
-    private let streamEnd: ExchangeOptions.StreamEnd
+    private let skims: Bool
+    /// Whether the response's bodies are to be seen where modes are overridden. nil: they are not overridden.
+    private let overriding: Bool?
 
+    private var streamEnd: ExchangeOptions.StreamEnd
     private var modes: BodyModes
     private var request = RequestHalf.waiting
     private var response = ResponseHalf.waiting
@@ -59,7 +62,10 @@ package struct ExchangeMachine: ~Copyable {
     private var isOver = false
     private var isFinished = false
 
-    package init(_ options: ExchangeOptions) {
+    /// `isSampled`: whether this exchange is one whose response is to be seen, where that is a choice.
+    package init(_ options: ExchangeOptions, isSampled: Bool = true) {
+        skims = options.skims
+        overriding = options.overriddenShare.map { _ in isSampled }
         bodyLimit = options.bodyLimit
         assumedModes = options.assumedModes
         streamEnd = options.streamEnd
@@ -77,6 +83,9 @@ package struct ExchangeMachine: ~Copyable {
         guard !isOver, case .gathering = request else { return false }
         return true
     }
+
+    /// Whether response bodies come as they are sent, so that the first token can be seen.
+    package var showsFirstToken: Bool { modes.response == .fullDuplex || modes.response == .streamed }
 
     /// Takes one input, and says what must now be done.
     package mutating func handle(_ input: Input) -> [Action] {
@@ -139,6 +148,7 @@ extension ExchangeMachine {
             return violated(GRPCStatus(.unimplemented, "body mode not supported"), &actions)
         }
         if endOfStream { return ask(Pending(headers: true, bodyEnded: true), wholeBody: false, &actions) }
+        overrideModes(&actions)
         switch self.modes.request {
         case .none, .streamed, .unsupported:
             // A streamed body comes only after the headers were answered, so the headers alone decide.
@@ -149,6 +159,18 @@ extension ExchangeMachine {
             // A buffered body too comes only after the headers were answered; its answer may still change them.
             if self.modes.request == .buffered { actions.append(.answerRequestHeaders(nil)) }
         }
+    }
+
+    /// Envoy takes an override before the headers are answered, and only where its configuration shows no body in full
+    /// duplex: there it would be an error. `protocol_config` goes on to name the configured modes.
+    private mutating func overrideModes(_ actions: inout [Action]) {
+        guard let overriding, modes.response == .none, modes.request == .none || modes.request == .streamed else {
+            return
+        }
+        modes = BodyModes(request: .fullDuplex, response: overriding ? .fullDuplex : .none)
+        // The override asks for trailers, which keep the stream open until the response's end.
+        streamEnd = .isResponseEnd
+        actions.append(.overrideModes(showsResponse: overriding))
     }
 
     private mutating func requestBody(count: Int, endOfStream: Bool, _ actions: inout [Action]) {
@@ -249,6 +271,11 @@ extension ExchangeMachine {
         for _ in 0..<pending.chunks { actions.append(.passRequestBody) }
         if pending.trailers { actions.append(.answerRequestTrailers) }
         actions.append(.dropGathered)
+        // Not later: what Envoy has then sent of the response would be lost. Not earlier: it still needs answers.
+        guard skims, pending.bodyEnded || pending.trailers else { return }
+        isOver = true
+        end(.completed, isEarly: true, &actions)
+        finish(.ok, &actions)
     }
 
     private mutating func tooLarge(_ actions: inout [Action]) {

@@ -20,6 +20,13 @@ package struct ExchangeOptions: Sendable, Hashable {
     /// The modes of an Envoy that sends no `protocol_config`: what today's gateways configure.
     package var assumedModes = BodyModes.fullDuplex
     package var streamEnd = StreamEnd.isResponseEnd
+    /// Share of exchanges whose response bodies are asked for by a mode override, 0 to 1, where Envoy's own configuration
+    /// sends no bodies. nil: no override is sent. Needs `allow_mode_override` and Envoy 1.40 or later; older ones, and
+    /// those that were not told to allow it, take the message for an error.
+    package var overriddenShare: Double?
+    /// Ends the stream as soon as the request is on its way, so that Envoy goes on without the picker: nothing of the
+    /// response is seen then, its end neither.
+    package var skims = false
     /// How many destinations are named. An ORIGINAL_DST cluster takes exactly one `ip:port`.
     package var destinationLimit = 1
     /// Takes no notice of the subset hint.

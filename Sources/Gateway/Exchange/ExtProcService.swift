@@ -10,12 +10,13 @@ package final class ExtProcService: GRPCService {
     let picker: any Picker
     let options: ExchangeOptions
     let budget: BodyBudget
-    let arena: MessageArena
     let encoder: ResponseEncoder
     let heads: HeadReader
     var bodies: InferenceBodyReader
     private(set) weak var observer: (any ExchangeObserver)?
     private let makeRequestID: () -> RequestID
+    /// Shares of exchanges that were passed over, until they make a whole one.
+    private var sampledPart = 0.0
     private var spareActions: [ExchangeMachine.Action] = []
 
     /// - Parameters:
@@ -36,10 +37,17 @@ package final class ExtProcService: GRPCService {
         self.budget = budget
         self.observer = observer
         self.makeRequestID = makeRequestID
-        arena = MessageArena()
-        encoder = ResponseEncoder(arena: arena, names: options.headerNames)
+        encoder = ResponseEncoder(names: options.headerNames)
         heads = HeadReader(options.headerNames)
         bodies = InferenceBodyReader(options)
+    }
+
+    /// Whether the next exchange is sampled: evenly spread, so that the share holds for few requests too.
+    func samplesNext() -> Bool {
+        sampledPart += options.overriddenShare ?? 0
+        guard sampledPart >= 1 else { return false }
+        sampledPart -= 1
+        return true
     }
 
     /// An empty list with room. A second borrower, nested in the first one's actions, gets a fresh one.

@@ -21,6 +21,8 @@ package struct ParsedRequest: Sendable, Hashable {
     package var externalID: String
     package var model: String?
     package var streams: Bool
+    /// Whether the first bytes of the response will be seen.
+    package var showsFirstToken: Bool
     /// The request's own limit on output tokens.
     package var maxOutputTokens: Int?
     /// Bytes of the body that the exchange holds until the request is routed.
@@ -52,6 +54,7 @@ package struct ParsedRequest: Sendable, Hashable {
         externalID: String = "",
         model: String? = nil,
         streams: Bool = false,
+        showsFirstToken: Bool = true,
         maxOutputTokens: Int? = nil,
         bodyBytes: Int = 0,
         promptBytes: Int = 0,
@@ -71,6 +74,7 @@ package struct ParsedRequest: Sendable, Hashable {
         self.externalID = externalID
         self.model = model
         self.streams = streams
+        self.showsFirstToken = showsFirstToken
         self.maxOutputTokens = maxOutputTokens
         self.bodyBytes = bodyBytes
         self.promptBytes = promptBytes

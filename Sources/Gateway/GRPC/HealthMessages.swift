@@ -21,18 +21,15 @@ enum HealthMessages {
     /// Reads HealthCheckRequest: the name of the service asked about, empty for the whole server.
     static func service(in request: UnsafeRawBufferPointer) throws(GRPCStatus) -> String {
         var service = ""
-        var reader = unsafe WireReader(rest: request[...])
-        while let tag = try reader.tag() {
-            guard tag == UInt64(firstFieldBytes) else {
-                try reader.skip(wireType: tag & 7)
-                continue
-            }
-            let name = try unsafe reader.bytes()
-            guard unsafe name.count <= maxServiceNameBytes else {
+        var reader = unsafe WireReader(request)
+        while let field = reader.next() {
+            guard field.number == 1, field.kind == .bytes else { continue }
+            guard unsafe field.bytes.count <= maxServiceNameBytes else {
                 throw GRPCStatus(.invalidArgument, "service name too long")
             }
-            unsafe service = String(decoding: name, as: UTF8.self)
+            service = unsafe String(decoding: field.bytes, as: UTF8.self)
         }
+        if reader.isMalformed { throw GRPCStatus(.internal, "malformed protobuf") }
         return service
     }
 
@@ -59,56 +56,5 @@ enum HealthMessages {
         }
         prefix.append(UInt8(truncatingIfNeeded: length))
         return prefix + bytes
-    }
-}
-
-/// Reads protobuf's wire format, as much of it as a flat message needs.
-@safe private struct WireReader: ~Copyable {
-    private var rest: Slice<UnsafeRawBufferPointer>
-
-    init(rest: Slice<UnsafeRawBufferPointer>) { unsafe self.rest = rest }
-
-    private static var malformed: GRPCStatus { GRPCStatus(.internal, "malformed protobuf") }
-
-    /// The next field's number and wire type, nil at the end.
-    mutating func tag() throws(GRPCStatus) -> UInt64? {
-        guard unsafe !rest.isEmpty else { return nil }
-        let tag = try varint()
-        // Field number 0 is none (protobuf encoding).
-        guard tag >> 3 != 0 else { throw Self.malformed }
-        return tag
-    }
-
-    mutating func varint() throws(GRPCStatus) -> UInt64 {
-        var value: UInt64 = 0
-        for shift in stride(from: UInt64(0), to: 70, by: 7) {
-            guard let byte = unsafe rest.popFirst() else { throw Self.malformed }
-            value |= UInt64(byte & 0x7F) << shift
-            if byte < 0x80 { return value }
-        }
-        throw Self.malformed
-    }
-
-    mutating func bytes() throws(GRPCStatus) -> Slice<UnsafeRawBufferPointer> {
-        let count = try varint()
-        guard unsafe count <= UInt64(rest.count) else { throw Self.malformed }
-        let found = unsafe rest.prefix(Int(count))
-        unsafe rest = rest.dropFirst(Int(count))
-        return unsafe found
-    }
-
-    mutating func skip(wireType: UInt64) throws(GRPCStatus) {
-        switch wireType {
-        case 0: _ = try varint()
-        case 1: try skip(bytes: 8)
-        case 2: _ = try unsafe bytes()
-        case 5: try skip(bytes: 4)
-        default: throw Self.malformed
-        }
-    }
-
-    private mutating func skip(bytes count: Int) throws(GRPCStatus) {
-        guard unsafe rest.count >= count else { throw Self.malformed }
-        unsafe rest = rest.dropFirst(count)
     }
 }

@@ -5,7 +5,8 @@
 ///
 /// Storage is given back when the queue runs empty, but for a rest, so that what idles costs little.
 @safe package struct ByteQueue: ~Copyable {
-    private static let smallestAllocation = 512
+    /// Holds the answer to request headers.
+    private static let smallestAllocation = 1024
 
     private var base: UnsafeMutableRawPointer?
     private var capacity = 0
@@ -13,9 +14,9 @@
     private var tail = 0
     private let keptWhenEmpty: Int
 
-    /// - Parameter keptWhenEmpty: storage that the queue may keep when it is empty. The default is enough for a short
-    ///   message, and little enough for 10,000 open streams.
-    package init(keptWhenEmpty: Int = 2048) {
+    /// - Parameter keptWhenEmpty: storage that the queue may keep when it is empty. The default is enough for the answers of a short
+    ///   request with its body, and little enough for 10,000 open streams.
+    package init(keptWhenEmpty: Int = 4096) {
         unsafe base = nil
         self.keptWhenEmpty = keptWhenEmpty
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-internal import CExtProc
-
-/// One message from Envoy, lent for the time of one call. Its bytes lie in the arena that decoded it.
+/// One message from Envoy, lent for the time of one call. Its bytes lie where they came.
 @safe struct ProcessingRequest: ~Copyable {
     enum Phase: Hashable {
         case requestHeaders, requestBody, requestTrailers, responseHeaders, responseBody, responseTrailers
@@ -11,70 +9,63 @@ internal import CExtProc
         case unknown
     }
 
-    /// Decoded, a header of some 40 bytes takes about four times its size; this is far above any honest message.
-    private static let memoryPerByte = 16
-    private static let memoryFloor = 1 << 20
+    private(set) var phase = Phase.unknown
+    /// True where Envoy only watches, and takes no answer.
+    private(set) var isObservation = false
+    /// How bodies will come, where the message says so: on the first one of an exchange.
+    private(set) var modes: BodyModes?
+    /// The message of the phase.
+    private var content = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+    private var metadata: UnsafeRawBufferPointer?
 
-    let phase: Phase
-    private let message: UnsafePointer<Epp__ProcessingRequest>
-
-    private init(_ message: UnsafePointer<Epp__ProcessingRequest>) {
-        unsafe self.message = message
-        phase =
-            switch unsafe message.pointee.request_case {
-            case EPP__PROCESSING_REQUEST__REQUEST_REQUEST_HEADERS: .requestHeaders
-            case EPP__PROCESSING_REQUEST__REQUEST_REQUEST_BODY: .requestBody
-            case EPP__PROCESSING_REQUEST__REQUEST_REQUEST_TRAILERS: .requestTrailers
-            case EPP__PROCESSING_REQUEST__REQUEST_RESPONSE_HEADERS: .responseHeaders
-            case EPP__PROCESSING_REQUEST__REQUEST_RESPONSE_BODY: .responseBody
-            case EPP__PROCESSING_REQUEST__REQUEST_RESPONSE_TRAILERS: .responseTrailers
-            default: .unknown
+    private init(_ bytes: UnsafeRawBufferPointer) {
+        unsafe metadata = nil
+        var reader = unsafe WireReader(bytes)
+        while let field = reader.next() {
+            switch field.number {
+            case 2: unsafe take(.requestHeaders, field.bytes)
+            case 3: unsafe take(.responseHeaders, field.bytes)
+            case 4: unsafe take(.requestBody, field.bytes)
+            case 5: unsafe take(.responseBody, field.bytes)
+            case 6: unsafe take(.requestTrailers, field.bytes)
+            case 7: unsafe take(.responseTrailers, field.bytes)
+            case 8: unsafe metadata = field.bytes
+            case 10: isObservation = field.value != 0
+            case 11: modes = unsafe Self.modes(in: field.bytes)
+            default: break
             }
-    }
-
-    /// Decodes `bytes` and lends the message to `body`.
-    ///
-    /// - Returns: false where the bytes are no such message; `body` is then not called.
-    static func decode(
-        _ bytes: UnsafeRawBufferPointer,
-        in arena: MessageArena,
-        _ body: (borrowing ProcessingRequest) -> Void
-    ) -> Bool {
-        arena.scope {
-            let budget = bytes.count &* memoryPerByte &+ memoryFloor
-            let message = unsafe arena.decoding(budget: budget) { allocator in
-                unsafe epp__processing_request__unpack(
-                    allocator,
-                    bytes.count,
-                    bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
-                )
-            }
-            guard let message = unsafe message else { return false }
-            body(unsafe ProcessingRequest(UnsafePointer(message)))
-            return true
         }
     }
 
-    /// True where Envoy only watches, and takes no answer.
-    var isObservation: Bool { unsafe message.pointee.observability_mode != 0 }
-
-    /// How bodies will come, where the message says so: on the first one of an exchange.
-    var modes: BodyModes? {
-        guard let configuration = unsafe message.pointee.protocol_config else { return nil }
-        return unsafe BodyModes(
-            request: BodyMode(wire: configuration.pointee.request_body_mode),
-            response: BodyMode(wire: configuration.pointee.response_body_mode)
-        )
+    /// Of several phases the last one counts, as oneofs have it.
+    private mutating func take(_ phase: Phase, _ content: UnsafeRawBufferPointer) {
+        self.phase = phase
+        unsafe self.content = content
     }
 
-    var hasMetadata: Bool { unsafe message.pointee.metadata_context != nil }
+    private static func modes(in configuration: UnsafeRawBufferPointer) -> BodyModes {
+        func mode(_ field: UInt64) -> BodyMode {
+            let value = unsafe WireReader.last(field, .number, in: configuration)?.value ?? 0
+            return BodyMode(wire: Int32(truncatingIfNeeded: value))
+        }
+        return BodyModes(request: mode(1), response: mode(2))
+    }
+
+    /// Checks all of `bytes`, and lends the message to `body`.
+    ///
+    /// - Returns: false where the bytes are no such message; `body` is then not called.
+    static func decode(_ bytes: UnsafeRawBufferPointer, _ body: (borrowing ProcessingRequest) -> Void) -> Bool {
+        guard unsafe WireShape.request.fits(bytes) else { return false }
+        body(unsafe ProcessingRequest(bytes))
+        return true
+    }
+
+    var hasMetadata: Bool { unsafe metadata != nil }
 
     var endOfStream: Bool {
         switch phase {
-        case .requestHeaders: unsafe message.pointee.request_headers?.pointee.end_of_stream != 0
-        case .responseHeaders: unsafe message.pointee.response_headers?.pointee.end_of_stream != 0
-        case .requestBody: unsafe message.pointee.request_body?.pointee.end_of_stream != 0
-        case .responseBody: unsafe message.pointee.response_body?.pointee.end_of_stream != 0
+        case .requestHeaders, .responseHeaders: unsafe WireReader.last(3, .number, in: content)?.value ?? 0 != 0
+        case .requestBody, .responseBody: unsafe WireReader.last(2, .number, in: content)?.value ?? 0 != 0
         case .requestTrailers, .responseTrailers: true
         case .unknown: false
         }
@@ -82,30 +73,34 @@ internal import CExtProc
 
     /// The body's bytes; empty in other phases.
     var body: UnsafeRawBufferPointer {
-        let body =
-            switch phase {
-            case .requestBody: unsafe message.pointee.request_body
-            case .responseBody: unsafe message.pointee.response_body
-            default: unsafe nil as UnsafeMutablePointer<Epp__HttpBody>?
-            }
-        guard let body = unsafe body else { return unsafe UnsafeRawBufferPointer(start: nil, count: 0) }
-        return unsafe UnsafeRawBufferPointer(body.pointee.body)
+        guard phase == .requestBody || phase == .responseBody,
+            let field = unsafe WireReader.last(1, .bytes, in: content)
+        else { return unsafe UnsafeRawBufferPointer(start: nil, count: 0) }
+        return unsafe field.bytes
     }
 
     /// Lends each header of a headers message: names in lower case, as Envoy sends them.
     func forEachHeader(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
-        let headers =
-            switch phase {
-            case .requestHeaders: unsafe message.pointee.request_headers
-            case .responseHeaders: unsafe message.pointee.response_headers
-            default: unsafe nil as UnsafeMutablePointer<Epp__HttpHeaders>?
+        guard phase == .requestHeaders || phase == .responseHeaders,
+            let map = unsafe WireReader.last(1, .bytes, in: content)
+        else { return }
+        var headers = unsafe WireReader(map.bytes)
+        while let header = headers.next() {
+            guard header.number == 1 else { continue }
+            var name = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+            var value = unsafe name
+            var rawValue = unsafe name
+            var fields = unsafe WireReader(header.bytes)
+            while let field = fields.next() {
+                switch field.number {
+                case 1: unsafe name = field.bytes
+                case 2: unsafe value = field.bytes
+                case 3: unsafe rawValue = field.bytes
+                default: break
+                }
             }
-        guard let map = unsafe headers?.pointee.headers else { return }
-        for index in 0..<(unsafe map.pointee.n_headers) {
-            guard let header = unsafe map.pointee.headers[index] else { continue }
             // Envoy fills raw_value, older ones and other proxies value.
-            let value = unsafe header.pointee.raw_value.len > 0 ? header.pointee.raw_value : header.pointee.value
-            unsafe body(UnsafeRawBufferPointer(header.pointee.key), UnsafeRawBufferPointer(value))
+            unsafe body(name, rawValue.isEmpty ? value : rawValue)
         }
     }
 
@@ -113,60 +108,66 @@ internal import CExtProc
     ///
     /// - Returns: nil where the namespace or the key is absent, or the value is of another kind.
     func metadata(namespace: String, key: String) -> [String]? {
-        guard let metadata = unsafe message.pointee.metadata_context else { return nil }
-        for index in 0..<(unsafe metadata.pointee.n_filter_metadata) {
-            guard let entry = unsafe metadata.pointee.filter_metadata[index],
-                unsafe entry.pointee.key.equals(string: namespace),
-                let fields = unsafe entry.pointee.value
-            else { continue }
-            for index in 0..<(unsafe fields.pointee.n_fields) {
-                guard let field = unsafe fields.pointee.fields[index], unsafe field.pointee.key.equals(string: key),
-                    let value = unsafe field.pointee.value
-                else { continue }
-                return unsafe strings(in: value)
+        guard let metadata = unsafe metadata, let fields = unsafe Self.entry(namespace, in: metadata),
+            let value = unsafe Self.entry(key, in: fields)
+        else { return nil }
+        var strings: [String]?
+        var kinds = unsafe WireReader(value)
+        while let kind = kinds.next() {
+            switch kind.number {
+            case 3: strings = unsafe [String(decoding: kind.bytes, as: UTF8.self)]
+            case 6: strings = unsafe Self.list(kind.bytes)
+            default: break
             }
+        }
+        return strings
+    }
+
+    /// What the first entry of a map (field 1: key = 1, value = 2) holds under `key`.
+    private static func entry(_ key: String, in map: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        var entries = unsafe WireReader(map)
+        while let entry = entries.next() {
+            guard entry.number == 1, let name = unsafe WireReader.last(1, .bytes, in: entry.bytes),
+                unsafe name.bytes.equals(string: key),
+                let value = unsafe WireReader.last(2, .bytes, in: entry.bytes)
+            else { continue }
+            return unsafe value.bytes
         }
         return nil
     }
 
-    private func strings(in value: UnsafePointer<Epp__Value>) -> [String]? {
-        switch unsafe value.pointee.kind_case {
-        case EPP__VALUE__KIND_STRING_VALUE:
-            return unsafe [String(decoding: UnsafeRawBufferPointer(value.pointee.string_value), as: UTF8.self)]
-        case EPP__VALUE__KIND_LIST_VALUE:
-            guard let list = unsafe value.pointee.list_value else { return [] }
-            return unsafe (0..<list.pointee.n_values).compactMap { index in
-                unsafe list.pointee.values[index].map { item in
-                    unsafe String(decoding: UnsafeRawBufferPointer(item.pointee.string_value), as: UTF8.self)
-                }
-            }
-        default:
-            return nil
+    private static func list(_ bytes: UnsafeRawBufferPointer) -> [String] {
+        var strings: [String] = []
+        var items = unsafe WireReader(bytes)
+        while let item = items.next() {
+            guard item.number == 1 else { continue }
+            let text = unsafe WireReader.last(3, .bytes, in: item.bytes)
+            strings.append(text.map { unsafe String(decoding: $0.bytes, as: UTF8.self) } ?? "")
         }
+        return strings
     }
 }
 
 extension UnsafeRawBufferPointer {
-    init(_ data: ProtobufCBinaryData) {
-        unsafe self.init(start: data.data, count: data.data == nil ? 0 : data.len)
-    }
-
     /// True where the bytes are exactly those of `text`.
     func equals(string text: String) -> Bool {
         guard count == text.utf8.count else { return false }
+        let isEqual = unsafe text.utf8.withContiguousStorageIfAvailable { unsafe equals(start: $0.baseAddress) }
+        if let isEqual { return isEqual }
         return unsafe elementsEqual(text.utf8)
     }
 
     /// True where the bytes are exactly those of `text`.
     @inline(__always)
     func equals(_ text: StaticString) -> Bool {
-        guard count == text.utf8CodeUnitCount else { return false }
-        let start = unsafe text.utf8Start
+        unsafe count == text.utf8CodeUnitCount && equals(start: text.utf8Start)
+    }
+
+    /// Compares with as many bytes as these are.
+    @inline(__always)
+    private func equals(start: UnsafePointer<UInt8>?) -> Bool {
+        guard let start = unsafe start else { return unsafe isEmpty }
         for index in 0..<count where unsafe self[index] != start[index] { return false }
         return true
     }
-}
-
-extension ProtobufCBinaryData {
-    fileprivate func equals(string text: String) -> Bool { unsafe UnsafeRawBufferPointer(self).equals(string: text) }
 }

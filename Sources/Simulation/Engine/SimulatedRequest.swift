@@ -9,6 +9,8 @@ struct SimulatedRequest: Sendable {
     var picker: Int32 = 0
     var isSheddable = false
     var streams = true
+    /// Its picker sees the answer's bodies.
+    var isObserved = true
     /// Pods of the placement, −1 for none.
     var prefiller: Int32 = -1
     var decoder: Int32 = -1

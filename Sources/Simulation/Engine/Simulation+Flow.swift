@@ -134,7 +134,8 @@ extension Simulation {
         hash.add(3, index, now)
         let (picker, pod) = (Int(requests[index].picker), Int(requests[index].decoder))
         if requests[index].isPair { prefixes[picker].settle(workload.requests[index].promptHashes, pod: pod) }
-        if requests[index].streams { try tell(picker, .firstToken(RequestID(UInt64(index)))) }
+        guard requests[index].streams, requests[index].isObserved else { return }
+        try tell(picker, .firstToken(RequestID(UInt64(index))))
     }
 
     /// The prompt is computed: the decode pod is asked to take it.
@@ -190,14 +191,16 @@ extension Simulation {
         requests[index].finished = now
         hash.add(4, index, now)
         let picker = Int(requests[index].picker)
-        lengths[picker].observe(promptTokens: offered.promptTokens, outputTokens: offered.outputTokens)
+        // Usage stands in the body.
+        let isSeen = requests[index].isObserved
+        if isSeen { lengths[picker].observe(promptTokens: offered.promptTokens, outputTokens: offered.outputTokens) }
         resolved()
         let outcome = Outcome(
             kind: .completed,
             status: 200,
-            promptTokens: offered.promptTokens,
-            cachedTokens: Int(requests[index].cachedTokens),
-            outputTokens: offered.outputTokens
+            promptTokens: isSeen ? offered.promptTokens : nil,
+            cachedTokens: isSeen ? Int(requests[index].cachedTokens) : nil,
+            outputTokens: isSeen ? offered.outputTokens : nil
         )
         try tell(picker, .ended(RequestID(UInt64(index)), outcome))
     }

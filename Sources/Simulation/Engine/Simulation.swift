@@ -182,6 +182,8 @@ package final class Simulation {
             requests[index].isSheddable = draw.uniform() < options.sheddableShare
             requests[index].streams = draw.uniform() < options.streamingShare
             requests[index].picker = Int32(truncatingIfNeeded: draw.next() % UInt64(options.pickers))
+            let (before, after) = (Double(index) * options.observedShare, Double(index + 1) * options.observedShare)
+            requests[index].isObserved = before.rounded(.down) < after.rounded(.down)
         }
     }
 
@@ -279,6 +281,7 @@ package final class Simulation {
             promptTokens: offered.promptTokens,
             outputTokens: expected,
             streams: requests[index].streams,
+            showsFirstToken: requests[index].isObserved,
             priority: requests[index].isSheddable ? -1 : 0,
             serviceLevel: options.serviceLevel.level(promptTokens: offered.promptTokens),
             prefix: PrefixKeys(

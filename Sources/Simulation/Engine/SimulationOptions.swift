@@ -91,6 +91,8 @@ package struct SimulationOptions: Sendable, Hashable {
     package var deadline = 120.0
     /// Share of requests whose first token can be seen.
     package var streamingShare = 1.0
+    /// Share of requests whose answers the pickers see: of the others they hear the end alone. Evenly spread.
+    package var observedShare = 1.0
     /// Seconds that a prefill pod keeps a prompt's KV for its decode pod; then the request fails (vLLM's
     /// `VLLM_NIXL_ABORT_REQUEST_TIMEOUT`).
     package var keepTimeout = 480.0

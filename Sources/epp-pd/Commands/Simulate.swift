@@ -41,6 +41,8 @@ struct Simulate: ParsableCommand {
     var sheddableShare = 0.0
     @Option(help: "TTFT charged to a request that was refused or failed.")
     var deadline = DurationArgument("120s")
+    @Option(help: "Share of requests whose answers the pickers see, as in lean modes.")
+    var observedShare = 1.0
     @Option(help: "Log-deviation of a prompt's duration; a decode step has half of it.")
     var noise = 0.2
     @Option(help: "Log-deviation of the pods' constant speeds, which no policy knows.")
@@ -75,7 +77,7 @@ struct Simulate: ParsableCommand {
         guard scrapeInterval.value >= Seconds(0.001) else {
             throw ValidationError("--scrape-interval must be at least 1ms")
         }
-        let shares = [sheddableShare, eventLoss, findMaxLoad ?? 0]
+        let shares = [sheddableShare, observedShare, eventLoss, findMaxLoad ?? 0]
         guard shares.allSatisfy({ (0...1).contains($0) }) else { throw ValidationError("shares must be from 0 to 1") }
         guard (0...2).contains(noise), (0...2).contains(speedBias) else {
             throw ValidationError("--noise and --speed-bias must be from 0 to 2")
@@ -128,6 +130,7 @@ struct Simulate: ParsableCommand {
         options.decodeNoise = noise / 2
         options.speedBias = speedBias
         options.sheddableShare = sheddableShare
+        options.observedShare = observedShare
         options.deadline = deadline.value.rawValue
         options.blockReports = BlockReports(loss: eventLoss, meanDelay: eventDelay.value.rawValue)
         options.serviceLevel = slo.rule

@@ -291,6 +291,8 @@ extension PickerProcess {
         exchange.headerNames.prefiller = options.prefillerHeader.lowercased()
         exchange.bodyLimit = options.maxBodyBytes
         exchange.streamEnd = options.streamEnd.value
+        exchange.overriddenShare = options.overrideModes ? options.observeShare : nil
+        exchange.skims = options.skim
         exchange.destinationLimit = options.destinations
         exchange.ignoresSubset = options.disableEndpointSubsetFilter
         return exchange

@@ -25,6 +25,7 @@ enum RequestFeatures {
             promptTokens: promptTokens,
             outputTokens: outputTokens(parsed, promptTokens, lengths),
             streams: parsed.streams,
+            showsFirstToken: parsed.showsFirstToken,
             priority: priority,
             serviceLevel: parsed.serviceLevel,
             prefix: keys,

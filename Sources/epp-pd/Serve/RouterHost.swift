@@ -12,10 +12,16 @@ import Transport
 ///
 /// The lock is held for one event. What a decision costs is what a request waits here: a few microseconds.
 final class RouterHost: Sendable {
+    /// What an endpoint is called on the wire, `ip:port`, and by people.
+    private struct Place {
+        var hostPort: String
+        var name: String
+    }
+
     private struct State {
         var router: Router
-        /// What each endpoint is called on the wire.
-        var endpoints: [EndpointID: Endpoint] = [:]
+        /// What each endpoint is called, made once for each snapshot.
+        var endpoints: [EndpointID: Place] = [:]
         var fleet: [EndpointStatus] = []
         var wakeAt: Instant?
         /// What requests on their way were expected to find cached.
@@ -144,7 +150,9 @@ final class RouterHost: Sendable {
         let (effects, gone) = state.withLock { state in
             let before = state.fleet.map(\.endpoint.id)
             state.endpoints = Dictionary(
-                snapshot.endpoints.map { ($0.endpoint.id, $0.endpoint) },
+                snapshot.endpoints.map {
+                    ($0.endpoint.id, Place(hostPort: $0.endpoint.hostPort, name: $0.endpoint.name))
+                },
                 uniquingKeysWith: { first, _ in first }
             )
             state.fleet = snapshot.endpoints

@@ -73,6 +73,16 @@ struct ServeOptions: ParsableArguments {
     var destinations = 1
     @Option(help: "What the end of a stream means where Envoy sends no response bodies: response-end or early.")
     var streamEnd = StreamEndArgument.responseEnd
+    @Flag(
+        help: """
+            Ask Envoy for request bodies, and some response bodies, by mode overrides (deploy/envoy/sampled.yaml; Envoy 1.40).
+            """
+    )
+    var overrideModes = false
+    @Option(help: "Share of requests whose response bodies are asked for with --override-modes, 0 to 1.")
+    var observeShare = LeanObservation.defaultShare
+    @Flag(help: "Leave each exchange once its request is routed: the picker then sees nothing of answers.")
+    var skim = false
     @Option(help: "Service levels, constraints, priorities and dials, in a YAML or JSON file (docs/configuration.md).")
     var config: String?
     @Option(help: "What weighs more: latency, balanced or cost. Default: what --config says, else latency.")
@@ -114,6 +124,10 @@ struct ServeOptions: ParsableArguments {
         guard decisionLogSample.isFinite, (0...1).contains(decisionLogSample) else {
             throw ValidationError("--decision-log-sample must be from 0 to 1")
         }
+        guard observeShare.isFinite, (0...1).contains(observeShare) else {
+            throw ValidationError("--observe-share must be from 0 to 1")
+        }
+        guard !(skim && overrideModes) else { throw ValidationError("--skim and --override-modes exclude each other") }
         guard (1...16).contains(destinations) else { throw ValidationError("--destinations must be from 1 to 16") }
         guard loops.map({ (1...RequestNumbers.maxLoops).contains($0) }) ?? true else {
             throw ValidationError("--loops must be from 1 to \(RequestNumbers.maxLoops)")
@@ -146,6 +160,12 @@ extension ServeOptions {
     var maxMessageBytes: Int {
         grpcMaxRecvMsgSize ?? min(max(4 << 20, maxBodyBytes + Self.messageOverhead), 1 << 30)
     }
+}
+
+/// What is seen of answers where Envoy is configured lean.
+enum LeanObservation {
+    /// The smallest share that keeps what orders requests (docs/results/data-path.md).
+    static let defaultShare = 0.25
 }
 
 enum TLSMinimum: String, ExpressibleByArgument, CaseIterable {
