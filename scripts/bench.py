@@ -595,8 +595,9 @@ def h2load(port: int, requests: int, frames: Path) -> None:
         raise RuntimeError(outcome.stdout + outcome.stderr)
 
 
-def exchange_frames(body_bytes: int) -> bytes:
-    """The gRPC messages of one exchange as Envoy 1.40 sends them in full duplex, the answer's included."""
+def exchange_frames(body_bytes: int, chunks: int = 0) -> bytes:
+    """The gRPC messages of one exchange as Envoy 1.40 sends them in full duplex, the answer's included: JSON, or so many
+    server-sent events of 200 bytes."""
 
     def varint(value: int) -> bytes:
         out = b""
@@ -626,16 +627,19 @@ def exchange_frames(body_bytes: int) -> bytes:
         ("x-request-id", "a8b1c7de-21f4-4c3a-9f0e-6f2f8f6f9b10"),
     )  # fmt: skip
     response = headers(
-        (":status", "200"), ("content-type", "application/json"), ("content-length", "206"), ("server", "bench"),
+        (":status", "200"), ("content-type", "text/event-stream" if chunks else "application/json"), ("server", "bench"),
         ("x-envoy-upstream-service-time", "1"),
     )  # fmt: skip
     # protocol_config: FULL_DUPLEX_STREAMED both ways.
     first = field(2, request) + field(11, b"\x08\x04\x10\x04")
     end = b"\x10\x01"
-    messages = [
-        first, field(4, field(1, json.dumps(chat).encode())), field(4, end), field(3, response),
-        field(5, field(1, answer.ljust(206).encode())), field(5, end),
-    ]  # fmt: skip
+    event = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"some word"}}]'.ljust(197) + b"}\n\n"
+    answers = [event] * chunks if chunks else [answer.ljust(206).encode()]
+    body = json.dumps(chat).encode()
+    # Envoy sends bodies on as they come: 16 KiB of a large one at a time.
+    parts = [body[start : start + (16 << 10)] for start in range(0, len(body), 16 << 10)]
+    messages = [first, *(field(4, field(1, part)) for part in parts), field(4, end), field(3, response)]
+    messages += [field(5, field(1, part)) for part in answers] + [field(5, end)]
     return b"".join(map(frame, messages))
 
 

@@ -11,7 +11,7 @@ package final class ExtProcService: GRPCService {
     let options: ExchangeOptions
     let budget: BodyBudget
     let encoder: ResponseEncoder
-    let heads: HeadReader
+    var heads: HeadReader
     var bodies: InferenceBodyReader
     private(set) weak var observer: (any ExchangeObserver)?
     private let makeRequestID: () -> RequestID

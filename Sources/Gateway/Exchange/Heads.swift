@@ -54,6 +54,8 @@ struct HeadReader {
     private let requestFields: [(name: String, field: RequestField)]
     /// Bit n: a name of n bytes is among them. Most headers are told by their length to be none.
     private let lengths: UInt64
+    /// Of the request before.
+    private var last = (method: "", path: "")
 
     init(_ names: HeaderNames) {
         requestFields =
@@ -72,11 +74,14 @@ struct HeadReader {
         return requestFields.first { unsafe name.equals(string: $0.name) }?.field
     }
 
-    func requestHead(of message: borrowing ProcessingRequest) -> RequestHead {
+    mutating func requestHead(of message: borrowing ProcessingRequest) -> RequestHead {
         var head = RequestHead()
         var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max)
         unsafe message.forEachHeader { name, value in
             guard let field = unsafe field(named: name) else { return }
+            // Most requests of a loop are alike in these, and share the strings.
+            if field == .path, unsafe value.equals(string: last.path) { return head.path = last.path }
+            if field == .method, unsafe value.equals(string: last.method) { return head.method = last.method }
             let text = unsafe String(decoding: value, as: UTF8.self)
             switch field {
             case .method: head.method = text
@@ -96,6 +101,7 @@ struct HeadReader {
                 (head.objective, ranks.objective) = (text, rank)
             }
         }
+        last = (head.method, head.path)
         return head
     }
 

@@ -71,7 +71,15 @@
         varint(UInt64(field) << 3 | 2)
     }
 
+    @inline(__always)
     private mutating func varint(_ value: UInt64) {
+        guard value > 0x7F else {
+            return unsafe room(1).storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
+        }
+        longVarint(value)
+    }
+
+    private mutating func longVarint(_ value: UInt64) {
         let size = (70 &- (value | 1).leadingZeroBitCount) / 7
         let place = unsafe room(size)
         var rest = value
@@ -87,6 +95,7 @@
     }
 
     /// The place of `count` more bytes in front.
+    @inline(__always)
     private mutating func room(_ count: Int) -> UnsafeMutableRawPointer {
         if count > capacity &- written { grow(by: count) }
         written &+= count

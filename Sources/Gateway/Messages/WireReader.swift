@@ -27,6 +27,7 @@
 
     init(_ bytes: UnsafeRawBufferPointer) { unsafe self.bytes = bytes }
 
+    @inline(__always)
     mutating func next() -> WireField? {
         guard unsafe index < bytes.count else { return nil }
         guard let tag = varint(), tag >> 3 > 0 else { return malformed() }
@@ -59,6 +60,7 @@
         return found
     }
 
+    @inline(__always)
     private mutating func take(_ length: UInt64, _ number: UInt64, _ kind: WireField.Kind) -> WireField? {
         guard unsafe length <= UInt64(bytes.count &- index) else { return malformed() }
         let end = index &+ Int(length)
@@ -77,8 +79,20 @@
         return nil
     }
 
-    /// At most ten bytes; bits beyond the 64th are dropped, as other parsers do.
+    /// Tags and most lengths have one byte.
+    @inline(__always)
     private mutating func varint() -> UInt64? {
+        guard unsafe index < bytes.count else { return nil }
+        let byte = unsafe bytes[index]
+        guard byte >= 0x80 else {
+            index &+= 1
+            return UInt64(byte)
+        }
+        return longVarint()
+    }
+
+    /// At most ten bytes; bits beyond the 64th are dropped, as other parsers do.
+    private mutating func longVarint() -> UInt64? {
         var value: UInt64 = 0
         var shift: UInt64 = 0
         while unsafe index < bytes.count, shift < 70 {
