@@ -34,7 +34,7 @@ struct OracleTests {
                 case 4:
                     encoder.bareBody(isLast ? .request : .response, to: call)
                     encoder.trailers(isLast ? .request : .response, to: call)
-                case 5: encoder.responseHeaders(to: call)
+                case 5: encoder.responseHeaders(decision: isLast ? "joint" : nil, to: call)
                 default:
                     let headers = [ImmediateAnswer.Header("a", "1"), ImmediateAnswer.Header("content-type", "")]
                     encoder.immediate(
