@@ -16,14 +16,16 @@ from rig import HOST, Envoy, Picker
 h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason="needs h2load (nghttp2-client)")
 
 
-def load(folder, port: int, requests: int, clients: int, body: bytes) -> dict[str, int]:
-    """Runs h2load and gives its counts of answers by class."""
+def load(
+    folder, port: int, requests: int, clients: int, body: bytes, streams: int = 1, headers: tuple[str, ...] = ()
+) -> dict[str, int]:
+    """Runs h2load, with so many streams at a time per client, and gives its counts of answers by class."""
     data = folder / "body.json"
     data.write_bytes(body)
     outcome = subprocess.run(
         [
-            "h2load", "-n", str(requests), "-c", str(clients), "-m", "1", "-t", "1", "-d", str(data),
-            "-H", "content-type: application/json", f"http://{HOST}:{port}/v1/chat/completions",
+            "h2load", "-n", str(requests), "-c", str(clients), "-m", str(streams), "-t", "1", "-d", str(data),
+            "-H", "content-type: application/json", *(word for h in headers for word in ("-H", h)), f"http://{HOST}:{port}/v1/chat/completions",
         ],
         capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL,
     )  # fmt: skip
@@ -44,6 +46,23 @@ def test_5000_exchanges_over_one_connection_each_ended_by_a_reset(tmp_path):
         # One Envoy worker: the connection to the picker, and the one of its health check.
         assert gateway.envoy.stats("cluster.epp.upstream_cx_total")["upstream_cx_total"] <= 2
         assert gateway.envoy.stats("cluster.epp.upstream_rq_tx_reset")["upstream_rq_tx_reset"] >= 5000
+    finally:
+        gateway.stop()
+
+
+@h2load
+def test_more_streams_at_once_than_one_connection_takes(tmp_path):
+    """1,024 per connection, ours and Envoy's default: Envoy opens another, and no request waits or fails."""
+    gateway = Gateway(tmp_path)
+    try:
+        outcome = load(
+            tmp_path, gateway.port, 1500, 15, wire.body(), streams=100, headers=("x-answer: delay=4",)
+        )
+        assert outcome == {"2xx": 1500, "5xx": 0, "failed": 0, "errored": 0}
+        gateway.assert_clean()
+        # With the one of the health check.
+        assert gateway.envoy.stats("cluster.epp.upstream_cx_total")["upstream_cx_total"] in (2, 3)
+        assert gateway.envoy.stats("cluster.epp.upstream_rq_pending_overflow")["upstream_rq_pending_overflow"] == 0
     finally:
         gateway.stop()
 
