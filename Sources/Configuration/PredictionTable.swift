@@ -60,7 +60,7 @@ package struct PredictionTable {
     private mutating func estimate(_ row: Int) -> Result<(PhaseEstimate, String), Problem> {
         do throws(Problem) {
             guard table.isWhole(row) else { throw Problem(reason: "has not as many fields as the header") }
-            let kind = table.text(row, "kind")
+            let kind = table.text(row, "kind").lowercased()
             guard ["prefill", "decode", "step", "tpot"].contains(kind) else {
                 throw Problem(reason: "kind must be prefill, decode, step or tpot, not \"\(kind)\"")
             }

@@ -61,7 +61,7 @@ import Testing
         let text = """
             note,kind,accelerator,model,tp,dtype,new_tokens,cached_tokens,batch,kv_tokens,isl,osl,concurrency,batch_size
             "a, b",prefill,h100_sxm,llama-3.1-70b,4,fp8,8192,,,,,,,
-            ,decode,NVIDIA-H200,Qwen/Qwen3-32B,1.0,,,,32,100000,,,,
+            ,Decode,NVIDIA-H200,Qwen/Qwen3-32B,1.0,,,,32,100000,,,,
             ,step,mystery,who-knows,1,,512,0,4,4000,,,,
             ,tpot,b200-sxm,gpt-oss-120b,1,mxfp4,,,,,1024,1024,,8.0
             ,dance,h100,llama-3.1-8b,1,,1,,,,,,,
