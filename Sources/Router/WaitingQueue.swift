@@ -33,7 +33,8 @@ struct WaitingEntry: Sendable {
 /// The bounded central queue.
 ///
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
-/// then by response ratio. The prototype's SLO-HRRN (policy, section 3).
+/// then by response ratio; those that are late anyway by length, the shortest first, so that as few as can be are late
+/// (after Moore and Hodgson's rule for late jobs, 1968). The prototype's SLO-HRRN (policy, section 3) but for the late ones.
 struct WaitingQueue: Sendable {
     /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
@@ -112,21 +113,22 @@ struct WaitingQueue: Sendable {
         var index: Int
         var priority: Int
         var isLate: Bool
-        var ratio: Double
+        /// Response ratio, or what a late request has to say for itself: its shortness.
+        var urgency: Double
 
         init(_ entry: WaitingEntry, _ index: Int, at now: Double) {
             id = entry.id
             self.index = index
             priority = entry.priority
             isLate = entry.slack(at: now) < 0
-            ratio = entry.ratio(at: now)
+            urgency = isLate ? -entry.base : entry.ratio(at: now)
         }
 
         func precedes(_ other: Rank) -> Bool {
             if priority != other.priority { return priority > other.priority }
             if isLate != other.isLate { return !isLate }
             // Of requests that came in one instant, the older id.
-            return ratio != other.ratio ? ratio > other.ratio : id < other.id
+            return urgency != other.urgency ? urgency > other.urgency : id < other.id
         }
     }
 

@@ -14,8 +14,8 @@ struct EPPPD: ParsableCommand {
         abstract: "Endpoint picker for mixed GPU fleets: prefill and decode pods by predicted seconds and dollars.",
         discussion: "Exit codes: 0 all went well, 1 the thing failed, 2 wrong usage or configuration.",
         subcommands: [
-            Serve.self, Simulate.self, MockServerCommand.self, Explain.self, Validate.self, PredictCommand.self,
-            CalibrateCommand.self, ProfilesCommand.self, IndexCommand.self, Version.self,
+            Serve.self, Simulate.self, Plan.self, MockServerCommand.self, Explain.self, Validate.self,
+            PredictCommand.self, CalibrateCommand.self, ProfilesCommand.self, IndexCommand.self, Version.self,
         ],
         defaultSubcommand: Serve.self
     )

@@ -18,9 +18,15 @@ package struct Bounds: Sendable, Hashable, Codable {
     package var pooledUtilisation: Double
     /// Prompt tokens found in an infinite cache that all share, over prompt tokens.
     package var infiniteCacheHitRatio: Double
-    /// Busy dollars per 1,000 requests, if each prompt ran alone where that is cheapest and each answer in the largest
-    /// batch that the TPOT bound and memory allow there: the linear programme without its capacity rows.
-    package var dollarsPerThousand: Double
+    /// Least busy dollars per 1,000 requests, by linear programme; nil where the fleet cannot carry the load.
+    package var busyDollarsPerThousand: Double?
+    /// Least mean time from a prompt's start to its first token, if no pod is given more than it can do, and nothing
+    /// waits; nil where the fleet cannot carry the load.
+    package var fluidTTFTMean: Double?
+    /// The highest load that the fleet can carry at all, in multiples of the workload's own rate.
+    package var highestLoad: Double
+    /// The same if one request in twenty, the longest, needs no service: no policy keeps 95 % above this.
+    package var highestLoadAt95: Double
 
     enum CodingKeys: String, CodingKey {
         case ttftFloorMean = "ttft_floor_mean_ms"
@@ -30,46 +36,61 @@ package struct Bounds: Sendable, Hashable, Codable {
         case pooledMean = "pooled_srpt_mean_ms"
         case pooledUtilisation = "pooled_utilisation"
         case infiniteCacheHitRatio = "infinite_cache_hit_ratio"
-        case dollarsPerThousand = "busy_usd_per_1k_floor"
+        case busyDollarsPerThousand = "busy_usd_per_1k_floor"
+        case fluidTTFTMean = "fluid_ttft_mean_ms"
+        case highestLoad = "fluid_max_load"
+        case highestLoadAt95 = "fluid_max_load_at_95"
     }
 
-    package init(workload: Workload, endpoints: [Endpoint], options: SimulationOptions) {
-        let pods = Simulation.trueProfiles(endpoints, options)
+    /// `load` is by what the workload's gaps were divided: the fluid loads are multiples of the trace's own.
+    package init(workload: Workload, endpoints: [Endpoint], options: SimulationOptions, load: Double = 1) {
+        let groups = PodGroup.groups(endpoints, slowness: Simulation.speeds(of: endpoints, options))
         let cached = Self.infiniteCache(workload)
         let setup = options.connectors.map(\.fixedCost.rawValue).min() ?? 0
         var floors: [Double] = []
         var works: [Double] = []
-        var dollars = 0.0
-        let decode = Self.decodePrices(endpoints, pods, workload, options)
+        var best = [Double](repeating: 0, count: groups.count)
+        var own = best
         for (offered, hit) in zip(workload.requests, cached) {
-            let (new, prompt) = (offered.promptTokens - hit, offered.promptTokens)
-            var (pair, local, cheapest) = (Double.infinity, Double.infinity, Double.infinity)
-            for (endpoint, profile) in zip(endpoints, pods) {
-                let prefill = profile.prefill.duration(newTokens: new, cachedTokens: hit).rawValue
-                let start = profile.ttftOverhead.rawValue + prefill
-                if endpoint.role.canPrefill { pair = min(pair, start) }
-                if endpoint.role.canDecode { local = min(local, start) }
-                cheapest = min(cheapest, prefill * profile.dollarsPerSecond)
+            let new = offered.promptTokens - hit
+            var (pair, local, work) = (Double.infinity, Double.infinity, Double.infinity)
+            for (k, group) in groups.enumerated() {
+                own[k] = group.prompt(newTokens: new, cachedTokens: hit)
+                let prefill = own[k] * group.leastSlowness
+                work = min(work, prefill)
+                let start = group.profile.ttftOverhead.rawValue + prefill
+                if group.role.canPrefill { pair = min(pair, start) }
+                if group.role.canDecode { local = min(local, start) }
             }
-            let step =
-                zip(endpoints, pods).filter(\.0.role.canDecode)
-                .map { $0.1.decode.step(batch: 1, kvTokens: Double(prompt)).rawValue }.min() ?? 0
+            for k in groups.indices { best[k] = max(best[k], work / max(own[k], 1e-9)) }
+            let step = Self.firstStep(groups, kvTokens: Double(offered.promptTokens))
             floors.append(min(pair + setup + step, local))
-            works.append(pods.map { $0.prefill.duration(newTokens: new, cachedTokens: hit).rawValue }.min() ?? 0)
-            let tokens = Double(offered.outputTokens)
-            let context = Double(prompt) + tokens / 2
-            dollars += cheapest + tokens * (decode.map { $0.price(context: context) }.min() ?? 0)
+            works.append(work)
         }
         let quantiles = Quantiles(floors.map { $0 * 1000 })
         (ttftFloorMean, ttftFloorP50) = (quantiles.mean, quantiles[0.5])
         (ttftFloorP90, ttftFloorP99) = (quantiles[0.9], quantiles[0.99])
-        let speed = Self.pooledSpeed(workload, cached, pods, works)
-        let pooled = Self.shortestRestFirst(workload, works, speed: speed)
-        pooledMean = pooled * 1000
+        // Σ over pods of the best factor by which each serves any prompt, in units of the fastest pod's speed.
+        let speed = zip(groups, best).reduce(0) { $0 + $1.0.capacity * $1.1 }
+        pooledMean = Self.shortestRestFirst(workload, works, speed: speed) * 1000
         pooledUtilisation = works.reduce(0, +) / speed / max(workload.span, 1e-9)
         let prompts = workload.requests.reduce(0) { $0 + $1.promptTokens }
         infiniteCacheHitRatio = Double(cached.reduce(0, +)) / Double(max(prompts, 1))
-        dollarsPerThousand = dollars / Double(max(workload.requests.count, 1)) * 1000
+
+        let tpot = options.serviceLevel.tpot?.rawValue ?? .infinity
+        let fluid = FluidModel(workload: workload, cached: cached, groups: groups, tpot: tpot)
+        let count = Double(max(workload.requests.count, 1))
+        busyDollarsPerThousand = fluid.leastDollars().map { $0 / count * 1000 }
+        let step = Self.firstStep(groups, kvTokens: 0)
+        fluidTTFTMean = fluid.leastServiceTime(setup: setup, firstStep: step).map { $0 * 1000 }
+        highestLoad = (fluid.highestLoad(free: 0) ?? 0) * load
+        highestLoadAt95 = (fluid.highestLoad(free: 0.05) ?? 0) * load
+    }
+
+    /// Seconds of the shortest decode step for one sequence anywhere.
+    private static func firstStep(_ groups: [PodGroup], kvTokens: Double) -> Double {
+        groups.filter(\.role.canDecode)
+            .map { $0.leastSlowness * $0.profile.decode.step(batch: 1, kvTokens: kvTokens).rawValue }.min() ?? 0
     }
 
     /// Prompt tokens that an earlier request of the workload has left somewhere, the last block never.
@@ -82,27 +103,6 @@ package struct Bounds: Sendable, Hashable, Codable {
             seen.formUnion(request.promptHashes)
             seen.formUnion(request.outputHashes)
             return blocks * workload.blockSize
-        }
-    }
-
-    /// Σ over pods of the best factor by which each serves any prompt, in units of the fastest pod's speed.
-    private static func pooledSpeed(
-        _ workload: Workload,
-        _ cached: [Int],
-        _ pods: [PodProfile],
-        _ works: [Double]
-    ) -> Double {
-        pods.reduce(0) { sum, profile in
-            var best = 0.0
-            for index in workload.requests.indices {
-                let request = workload.requests[index]
-                let own = profile.prefill.duration(
-                    newTokens: request.promptTokens - cached[index],
-                    cachedTokens: cached[index]
-                ).rawValue
-                best = max(best, works[index] / max(own, 1e-9))
-            }
-            return sum + best
         }
     }
 
@@ -131,35 +131,6 @@ package struct Bounds: Sendable, Hashable, Codable {
             }
         }
         return total / Double(max(count, 1))
-    }
-
-    /// What a token costs on a decode pod at its largest batch.
-    private struct DecodePrice {
-        var profile: PodProfile
-        var tpot: Double
-
-        func price(context: Double) -> Double {
-            let capacity = Double(profile.kvCapacityTokens) / max(context, 1)
-            // The step grows in the batch: the largest that keeps the bound, by bisection.
-            var (low, high) = (1.0, max(capacity, 1))
-            for _ in 0..<30 {
-                let middle = (low + high) / 2
-                let step = profile.decode.step(batch: middle, kvTokens: middle * context).rawValue
-                if step <= tpot { low = middle } else { high = middle }
-            }
-            let step = profile.decode.step(batch: low, kvTokens: low * context).rawValue
-            return step / low * profile.dollarsPerSecond
-        }
-    }
-
-    private static func decodePrices(
-        _ endpoints: [Endpoint],
-        _ pods: [PodProfile],
-        _ workload: Workload,
-        _ options: SimulationOptions
-    ) -> [DecodePrice] {
-        let tpot = options.serviceLevel.tpot?.rawValue ?? .infinity
-        return zip(endpoints, pods).filter(\.0.role.canDecode).map { DecodePrice(profile: $0.1, tpot: tpot) }
     }
 }
 

@@ -40,6 +40,27 @@ extension Simulation {
         return isOnlyLoads
     }
 
+    /// Requests that end at a pod before its histograms are compared, as `PhaseHistory` of serve does it.
+    private static let phasePortion = 8
+
+    /// Tells all pickers how the histograms of the pods that were just scraped have grown.
+    func tellPhases() throws(SimulationError) {
+        for index in endpoints.indices where !isDown[index] && !isSilent[index] {
+            let counters = farm.servers[index].counters
+            let before = readCounters[index]
+            let ended = counters.finished - before.finished
+            guard ended >= Self.phasePortion else { continue }
+            readCounters[index] = counters
+            let growth = PhaseGrowth(
+                prefillSeconds: counters.prefillTime - before.prefillTime,
+                prefills: ended,
+                decodeSeconds: counters.decodeTime - before.decodeTime,
+                decodes: ended
+            )
+            for picker in policies.indices { try tell(picker, .phasesObserved(endpoints[index].id, growth)) }
+        }
+    }
+
     func sample() { series.add(at: now, busy: farm.servers.map { $0.busySeconds(at: now) }) }
 
     func apply(_ fault: Fault, begins: Bool) throws(SimulationError) {

@@ -38,6 +38,8 @@ package final class Simulation {
     var snapshot: FleetSnapshot
     /// Pods whose scrapes fail, and the time of the last good one.
     var isSilent: [Bool]
+    /// Per pod, what the last good scrape read.
+    var readCounters: [ServerCounters]
 
     /// Servers' versions in the event queue, and the time they are queued for.
     private var versions: [UInt32]
@@ -52,6 +54,8 @@ package final class Simulation {
 
     let indexOf: [EndpointID: Int]
     var unresolved: Int
+    /// Requests that are known to have missed their service level.
+    var missed = 0
     var lastProgress = 0.0
     var decisions = 0
     private var decisionNanoseconds: UInt64 = 0
@@ -96,6 +100,7 @@ package final class Simulation {
         unresolved = requests.count
         isDown = Array(repeating: false, count: endpoints.count)
         isSilent = isDown
+        readCounters = Array(repeating: ServerCounters(), count: endpoints.count)
         lengths = Array(repeating: MedianOutputLengths(), count: options.pickers)
         wakes = Array(repeating: .infinity, count: options.pickers)
         versions = Array(repeating: 0, count: endpoints.count)
@@ -123,16 +128,11 @@ package final class Simulation {
     }
 
     /// How many times its profile's durations each pod takes.
-    private static func speeds(of endpoints: [Endpoint], _ options: SimulationOptions) -> [Double] {
+    static func speeds(of endpoints: [Endpoint], _ options: SimulationOptions) -> [Double] {
         endpoints.indices.map { index in
             var draw = RandomStream(seed: options.seed, kind: 0x5EED, index: UInt64(index))
             return draw.logNormal(sigma: options.speedBias)
         }
-    }
-
-    /// The pods' profiles as they truly are in a run of these options.
-    static func trueProfiles(_ endpoints: [Endpoint], _ options: SimulationOptions) -> [PodProfile] {
-        zip(endpoints, speeds(of: endpoints, options)).map { $0.profile.slowed(by: $1) }
     }
 
     private static func servers(
@@ -210,6 +210,14 @@ package final class Simulation {
     /// - Returns: what the run left behind.
     /// - Throws: `SimulationError` where a promise is broken.
     package func run(progress: ((Double) -> Void)? = nil) throws(SimulationError) -> RunRecord {
+        guard let record = try run(mostMissed: nil, progress: progress) else {
+            throw .stalled(at: now, waiting: unresolved)
+        }
+        return record
+    }
+
+    /// The same, but ends with nil when more than `mostMissed` requests have missed their service level.
+    func run(mostMissed: Int?, progress: ((Double) -> Void)?) throws(SimulationError) -> RunRecord? {
         _ = scrape()
         for picker in policies.indices { try tell(picker, .fleetChanged(snapshot)) }
         if !workload.requests.isEmpty { queue.push(at: workload.requests[0].arrival, .arrival, 0) }
@@ -225,6 +233,7 @@ package final class Simulation {
             now = event.at
             try take(event)
             try drain()
+            if let mostMissed, missed > mostMissed { return nil }
             steps &+= 1
             if steps & 0xFFFF == 0 { progress?(1 - Double(unresolved) / Double(max(requests.count, 1))) }
             guard now - lastProgress < Self.patience else { throw .stalled(at: now, waiting: unresolved) }
@@ -252,6 +261,7 @@ package final class Simulation {
         case .keepTimeout:
             if requests[index].holdsPrefill { try fail(index, .failed) }
         case .scrape:
+            try tellPhases()
             try tellLoads(scrape())
             queue.push(at: now + options.scrapeInterval, .scrape)
         case .wake:
@@ -363,6 +373,7 @@ package final class Simulation {
         let index = try waitingRequest(picker, id)
         hash.add(2, index, now)
         requests[index].state = .refused
+        missed += 1
         resolved()
     }
 

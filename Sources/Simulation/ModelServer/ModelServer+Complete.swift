@@ -88,7 +88,6 @@ extension ModelServer {
         if !sequences[slot].hasFirstToken {
             sequences[slot].hasFirstToken = true
             sequences[slot].prefilled = end
-            counters.prefillTime = counters.prefillTime + Seconds(end - (sequences[slot].started ?? end))
             events.append(ServerEvent(at: Instant(end), job: id, kind: .firstToken))
         }
         if configuration.reportsTokens {
@@ -104,7 +103,9 @@ extension ModelServer {
 
     private mutating func finish(_ slot: Int, at end: Double, into events: inout [ServerEvent]) {
         counters.finished += 1
-        counters.decodeTime = counters.decodeTime + Seconds(end - sequences[slot].prefilled)
+        let (started, prefilled) = (sequences[slot].started ?? end, sequences[slot].prefilled)
+        counters.prefillTime = counters.prefillTime + Seconds(max(prefilled - started, 0))
+        counters.decodeTime = counters.decodeTime + Seconds(end - prefilled)
         cacheOutput(of: slot, at: end, into: &events)
         let keepsKV = sequences[slot].job.keepsKV
         events.append(ServerEvent(at: Instant(end), job: sequences[slot].job.id, kind: .finished))

@@ -14,6 +14,8 @@ package struct ServerCounters: Sendable, Hashable {
     package var finished = 0
     package var rejected = 0
     package var queueTime = Seconds.zero
+    /// From the first scheduling to the first token, and from there to the end, of the `finished` requests: the sums of
+    /// vLLM's `request_prefill_time_seconds` and `request_decode_time_seconds`.
     package var prefillTime = Seconds.zero
     package var decodeTime = Seconds.zero
     /// Time in which the server computed anything.

@@ -16,10 +16,13 @@ struct Chart {
 
     enum Scale { case linear, logarithmic }
 
+    /// Of the file that holds it alone.
+    var name = "plot"
     var title: String
     var xLabel: String
     var yLabel: String
     var xScale = Scale.linear
+    var yScale = Scale.linear
     /// Points instead of lines.
     var isScatter = false
     /// Fixed ends of the y axis.
@@ -39,14 +42,36 @@ struct Chart {
         let points = series.flatMap(\.points).filter { $0.x.isFinite && $0.y.isFinite }
         guard !points.isEmpty else { return "" }
         let xs = axis(points.map(\.x), xScale, nil)
-        let ys = axis(points.map(\.y), .linear, yRange)
+        let ys = axis(points.map(\.y), yScale, yRange)
         var body = frame(xs, ys)
         for (index, line) in series.enumerated() { body += draw(line, Self.colour(index), xs, ys) }
+        let (width, height) = (number(Self.width), number(Self.height))
         return """
-            <svg viewBox="0 0 \(number(Self.width)) \(number(Self.height))" role="img" aria-label="\(escaped(title))">
+            <svg viewBox="0 0 \(width) \(height)" height="\(height)" role="img" aria-label="\(escaped(title))">
             <text class="title" x="\(number(Self.left))" y="20">\(escaped(title))</text>
             \(body)</svg>
             """
+    }
+
+    /// The same as a file of its own: with its style, and a legend below.
+    var document: String {
+        var legend = ""
+        var (left, line) = (Self.left, 0)
+        for (index, name) in series.map(\.name).enumerated() {
+            let width = 26 + 7 * Double(name.count)
+            if left + width > Self.width, left > Self.left { (left, line) = (Self.left, line + 1) }
+            let (at, top) = (number(left), Self.height + 4 + 18 * Double(line))
+            let colour = Self.colour(index)
+            legend += "<rect x=\"\(at)\" y=\"\(number(top))\" width=\"10\" height=\"10\" fill=\"\(colour)\"/>"
+            legend += "<text x=\"\(number(left + 15))\" y=\"\(number(top + 9))\">\(escaped(name))</text>\n"
+            left += width
+        }
+        let style =
+            "text{font:12px system-ui,sans-serif;fill:#222}.title{font-weight:600;font-size:14px}"
+            + ".tick{fill:#666;font-size:11px}.grid{stroke:#ddd}"
+        let size = "\(number(Self.width)) \(number(Self.height + 24 + 18 * Double(line)))"
+        return "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(size)\"><style>\(style)</style>"
+            + "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\(svg)\n\(legend)</svg>\n"
     }
 
     // MARK: Axes

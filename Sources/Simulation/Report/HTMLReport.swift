@@ -61,6 +61,11 @@ package struct HTMLReport {
 
     // MARK: Charts
 
+    /// The overview's plots as files of their own: a name without suffix, and the picture.
+    package var plots: [(name: String, svg: String)] {
+        overview.map { ($0.name, $0.document) }
+    }
+
     private func mean(_ policy: String, _ load: Double, _ value: (PolicyMetrics) -> Double) -> Double? {
         let values = runs.filter { $0.policy == policy && $0.load == load }.map { value($0.metrics) }
         return values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
@@ -80,6 +85,7 @@ package struct HTMLReport {
         if loads.count > 1 {
             charts.append(
                 Chart(
+                    name: "attainment",
                     title: "SLO attainment over load",
                     xLabel: "load",
                     yLabel: "share of offered requests",
@@ -89,9 +95,11 @@ package struct HTMLReport {
             )
             charts.append(
                 Chart(
+                    name: "ttft",
                     title: "Mean TTFT over load",
                     xLabel: "load",
                     yLabel: "ms",
+                    yScale: .logarithmic,
                     series: overLoads(\.ttftMean)
                 )
             )
@@ -109,6 +117,7 @@ package struct HTMLReport {
         }
         charts.append(
             Chart(
+                name: "dollars",
                 title: "Dollars against attainment, a point per load",
                 xLabel: "busy dollars per 1,000 requests",
                 yLabel: "SLO attainment",
@@ -186,16 +195,17 @@ package struct HTMLReport {
     private var boundsTable: String {
         let titles = [
             "load", "seed", "TTFT floor mean ms", "p90", "pooled SRPT mean ms", "pooled utilisation",
-            "infinite-cache hit", "$/1k floor",
+            "infinite-cache hit", "fluid TTFT mean ms", "$/1k floor", "fluid max load", "with 5 % free",
         ]
         let head = titles.map { "<th>\($0)</th>" }.joined()
         let rows = results.runs.map { run in
             let b = run.bounds
-            let numbers = [
+            let numbers: [Double?] = [
                 run.load, Double(run.seed), b.ttftFloorMean, b.ttftFloorP90, b.pooledMean, b.pooledUtilisation,
-                b.infiniteCacheHitRatio, b.dollarsPerThousand,
+                b.infiniteCacheHitRatio, b.fluidTTFTMean, b.busyDollarsPerThousand, b.highestLoad, b.highestLoadAt95,
             ]
-            return "<tr>" + numbers.map { "<td>\(Self.short($0))</td>" }.joined() + "</tr>"
+            let cells = numbers.map { "<td>\($0.map(Self.short) ?? "–")</td>" }
+            return "<tr>" + cells.joined() + "</tr>"
         }
         return "<h2>Bounds</h2><table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table>"
     }

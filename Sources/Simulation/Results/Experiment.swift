@@ -31,6 +31,20 @@ package struct Experiment {
         seed: UInt64,
         progress: ((Double) -> Void)? = nil
     ) throws(SimulationError) -> PolicyRun {
+        guard let best = try run(name, load: load, seed: seed, mostMissed: nil, progress: progress) else {
+            throw .impossibleFleet("the policy \(name.text) has no setting")
+        }
+        return best
+    }
+
+    /// The same, unless more than `mostMissed` requests miss their service level: nil then, as soon as that is certain.
+    func run(
+        _ name: PolicyName,
+        load: Double,
+        seed: UInt64,
+        mostMissed: Int?,
+        progress: ((Double) -> Void)? = nil
+    ) throws(SimulationError) -> PolicyRun? {
         var options = options
         options.seed = seed
         let scaled = workload.scaled(load: load, seed: seed)
@@ -47,11 +61,15 @@ package struct Experiment {
                 makePolicy: variant.make
             )
             let share = 1 / Double(variants.count)
-            let record = try simulation.run { progress?((Double(index) + $0) * share) }
+            guard
+                let record = try simulation.run(
+                    mostMissed: mostMissed,
+                    progress: { progress?((Double(index) + $0) * share) }
+                )
+            else { continue }
             let run = PolicyRun(policy: name.text, load: load, seed: seed, record: record)
             if best.map({ Self.isBetter(run.metrics, $0.metrics) }) ?? true { best = run }
         }
-        guard let best else { throw .impossibleFleet("the policy \(name.text) has no setting") }
         return best
     }
 
@@ -63,7 +81,8 @@ package struct Experiment {
     package func bounds(load: Double, seed: UInt64) -> Bounds {
         var options = options
         options.seed = seed
-        return Bounds(workload: workload.scaled(load: load, seed: seed), endpoints: endpoints, options: options)
+        let scaled = workload.scaled(load: load, seed: seed)
+        return Bounds(workload: scaled, endpoints: endpoints, options: options, load: load)
     }
 
     /// Steps in which `findMaximumLoad` searches.

@@ -29,19 +29,11 @@ package struct RunRecord: Sendable {
         zip(requests, workload.requests).compactMap { request, offered in tpot(request, offered) }
     }
 
-    private func tpot(_ request: SimulatedRequest, _ offered: OfferedRequest) -> Double? {
-        guard request.state == .done, offered.outputTokens > 1 else { return nil }
-        return (request.finished - request.firstToken) / Double(offered.outputTokens - 1)
-    }
+    private func tpot(_ request: SimulatedRequest, _ offered: OfferedRequest) -> Double? { request.tpot(offered) }
 
     /// Did the request get its answer within its service level?
     package func isMet(_ index: Int) -> Bool {
-        let (request, offered) = (requests[index], workload.requests[index])
-        guard request.state == .done else { return false }
-        let level = options.serviceLevel.level(promptTokens: offered.promptTokens)
-        if let limit = level.ttft, request.firstToken - offered.arrival > limit.rawValue { return false }
-        if let limit = level.tpot, let tpot = tpot(request, offered), tpot > limit.rawValue { return false }
-        return true
+        options.serviceLevel.isMet(requests[index], workload.requests[index])
     }
 
     func isDone(_ index: Int) -> Bool { requests[index].state == .done }
@@ -58,4 +50,23 @@ package struct RunRecord: Sendable {
     }
 
     var pulls: Int { requests.count { $0.pullFrom >= 0 } }
+}
+
+extension SimulatedRequest {
+    /// Seconds between tokens, for an answer of more than one.
+    func tpot(_ offered: OfferedRequest) -> Double? {
+        guard state == .done, offered.outputTokens > 1 else { return nil }
+        return (finished - firstToken) / Double(offered.outputTokens - 1)
+    }
+}
+
+extension ServiceLevelRule {
+    /// Did the request get its answer within its service level?
+    func isMet(_ request: SimulatedRequest, _ offered: OfferedRequest) -> Bool {
+        guard request.state == .done else { return false }
+        let level = level(promptTokens: offered.promptTokens)
+        if let limit = level.ttft, request.firstToken - offered.arrival > limit.rawValue { return false }
+        if let limit = level.tpot, let tpot = request.tpot(offered), tpot > limit.rawValue { return false }
+        return true
+    }
 }

@@ -63,6 +63,8 @@ struct Simulate: ParsableCommand {
     var json: String?
     @Option(help: "Write a page with plots.")
     var report: String?
+    @Option(help: "Folder to write the page's overview plots to, as SVG.")
+    var plots: String?
     @Option(help: "Folder of profiles. Default: the ones that come with epp-pd.")
     var profiles: String?
 
@@ -194,7 +196,7 @@ struct Simulate: ParsableCommand {
             }
         }
         if let json { try ResultFile.write(try ResultFile.json(results), to: json) }
-        guard let report else { return }
+        guard report != nil || plots != nil else { return }
         let facts = [
             ("trace", "\(experiment.workload.name), \(experiment.workload.requests.count) requests"),
             ("fleet", "\(fleet), \(experiment.endpoints.count) pods"),
@@ -203,7 +205,10 @@ struct Simulate: ParsableCommand {
             ("pickers", "\(pickers), scrapes every \(scrapeInterval.defaultValueDescription), noise \(noise)"),
         ]
         let page = HTMLReport(title: "epp-pd simulate", facts: facts, runs: runs, results: results)
-        try ResultFile.write(page.html, to: report)
+        if let report { try ResultFile.write(page.html, to: report) }
+        if let plots {
+            for plot in page.plots { try ResultFile.write(plot.svg, to: "\(plots)/\(plot.name).svg") }
+        }
     }
 }
 

@@ -78,7 +78,7 @@ enum RunTable {
         var table = TextTable([
             ("bounds", .left), ("load", .right), ("TTFT floor mean", .right), ("p50", .right), ("p90", .right),
             ("p99", .right), ("pooled SRPT mean", .right), ("utilisation %", .right), ("infinite-cache hit %", .right),
-            ("$/1k floor", .right),
+            ("fluid TTFT", .right), ("$/1k floor", .right), ("fluid max load", .right), ("5 % free", .right),
         ])
         for run in runs {
             let b = run.bounds
@@ -86,7 +86,9 @@ enum RunTable {
                 "seed \(run.seed)", "\(run.load)", Numbers.fixed(b.ttftFloorMean, 0), Numbers.fixed(b.ttftFloorP50, 0),
                 Numbers.fixed(b.ttftFloorP90, 0), Numbers.fixed(b.ttftFloorP99, 0), Numbers.fixed(b.pooledMean, 0),
                 Numbers.fixed(b.pooledUtilisation * 100, 1), Numbers.fixed(b.infiniteCacheHitRatio * 100, 1),
-                Numbers.fixed(b.dollarsPerThousand, 2),
+                b.fluidTTFTMean.map { Numbers.fixed($0, 0) } ?? "–",
+                b.busyDollarsPerThousand.map { Numbers.fixed($0, 2) } ?? "–", Numbers.fixed(b.highestLoad, 2),
+                Numbers.fixed(b.highestLoadAt95, 2),
             ])
         }
         return table.rendered()

@@ -7,7 +7,7 @@ import Testing
 @testable import Simulation
 
 struct ReportTests {
-    private func report(title: String) throws -> (String, ExperimentResults) {
+    private func report(title: String) throws -> (HTMLReport, ExperimentResults) {
         let experiment = Experiment(
             workload: Scene.mixed(100, rate: 5, seed: 3),
             endpoints: Scene.pair,
@@ -22,17 +22,26 @@ struct ReportTests {
             let bounds = experiment.bounds(load: load, seed: 1)
             results.runs.append(.init(load: load, seed: 1, policies: ["lmetric": run.metrics], bounds: bounds))
         }
-        return (HTMLReport(title: title, facts: [("trace", "a<b")], runs: runs, results: results).html, results)
+        return (HTMLReport(title: title, facts: [("trace", "a<b")], runs: runs, results: results), results)
     }
 
     @Test func thePageIsWholeAndNeedsNothingElse() throws {
-        let (html, _) = try report(title: "t & <x>")
+        let html = try report(title: "t & <x>").0.html
         #expect(html.hasPrefix("<!DOCTYPE html>") && html.hasSuffix("</html>"))
         // Overview: attainment, TTFT and dollars; two distributions per load; one utilisation.
         #expect(html.components(of: "<svg") == 3 + 4 + 1)
         #expect(html.components(of: "<svg") == html.components(of: "</svg>"))
         #expect(!html.contains("http") && !html.contains("<script"))
         #expect(html.contains("t &amp; &lt;x&gt;") && html.contains("a&lt;b") && !html.contains("nan"))
+    }
+
+    @Test func plotsStandAlone() throws {
+        let plots = try report(title: "t").0.plots
+        #expect(plots.map(\.name) == ["attainment", "ttft", "dollars"])
+        for plot in plots {
+            #expect(plot.svg.hasPrefix("<svg xmlns=") && plot.svg.hasSuffix("</svg>\n"))
+            #expect(plot.svg.contains("lmetric") && !plot.svg.contains("nan") && !plot.svg.contains("var("))
+        }
     }
 
     @Test func quantilesInterpolate() {

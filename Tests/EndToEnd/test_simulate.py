@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""`epp-pd simulate` and `epp-pd plan` as commands: results, and how bad input ends."""
+
+import json
+import os
+import subprocess
+
+import pytest
+import rig
+
+BINARY = os.environ.get("EPP_PD_BIN", str(rig.ROOT / ".build" / "debug" / "epp-pd"))
+FLEET = """endpoints:
+  - {name: p, role: prefill, accelerator: h100-sxm, model: llama-3.1-8b, count: 2}
+  - {name: d, role: decode, accelerator: h100-sxm, model: llama-3.1-8b}
+"""
+KEYS = {
+    "requests", "succeeded", "rejected", "ttft_mean_ms", "ttft_p50_ms", "ttft_p90_ms", "ttft_p99_ms", "tpot_mean_ms",
+    "tpot_p90_ms", "slo_attainment", "goodput_rps", "busy_usd_per_1k", "prefix_hit_ratio", "long_prompt_p99_slowdown",
+    "decisions_per_second", "trace_hash", "parameters",
+}  # fmt: skip
+
+
+def run(*arguments, code=0):
+    result = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == code, result.stderr
+    return result
+
+
+def line(index: int) -> str:
+    blocks = [0, *range(10 * index, 10 * index + 1 + index % 4)]
+    return json.dumps(
+        {"timestamp": 3000 * (index // 8), "input_length": 512 * len(blocks) - 100, "output_length": 20 + index % 60,
+         "hash_ids": blocks}
+    )  # fmt: skip
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    path = tmp_path / "fleet.yaml"
+    path.write_text(FLEET)
+    return path
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(line(i) for i in range(240)) + "\n")
+    return path
+
+
+def results(*arguments):
+    return json.loads(run("simulate", "--json", "-", *arguments).stdout)
+
+
+def test_every_key_and_the_same_numbers_from_the_same_seed(fleet, trace):
+    given = ("--trace", trace, "--fleet", fleet, "--policy", "joint,llm-d,lmetric-pull@tuned", "--load", "1,2", "--seed", "1,2")
+    first = results(*given)
+    assert [(r["load"], r["seed"]) for r in first["runs"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    for one in first["runs"]:
+        assert set(one["policies"]) == {"joint", "llm-d", "lmetric-pull@tuned"}
+        assert one["bounds"]["fluid_max_load_at_95"] >= one["bounds"]["fluid_max_load"] > 0
+        for metrics in one["policies"].values():
+            assert KEYS <= set(metrics)
+            assert metrics["requests"] == 240 == metrics["succeeded"] + metrics["rejected"]
+            assert metrics["ttft_mean_ms"] >= one["bounds"]["ttft_floor_mean_ms"]
+    assert "batch_exponent" in first["runs"][0]["policies"]["lmetric-pull@tuned"]["parameters"]
+
+    def hashes(found):
+        return [m["trace_hash"] for r in found["runs"] for _, m in sorted(r["policies"].items())]
+
+    assert hashes(first) == hashes(results(*given))
+    assert len(set(hashes(first))) > 4
+
+
+def test_settings_change_what_they_say(fleet, trace):
+    given = ("--trace", trace, "--fleet", fleet, "--load", "20")
+
+    def joint(*more):
+        return results(*given, *more)["runs"][0]["policies"]["joint"]
+
+    plain = joint()
+    assert joint("--requests", 50)["requests"] == 50
+    # Nobody may be refused unless told so; a refused one is charged the deadline.
+    assert plain["rejected"] == 0
+    shed = joint("--sheddable-share", 1, "--slo", "ttft=30ms,tpot=50ms", "--deadline", "7s")
+    assert shed["rejected"] > 0
+    assert shed["ttft_p99_ms"] == 7000
+    # A level that nobody can keep, and one that everybody keeps.
+    assert joint("--slo", "ttft=1us")["slo_attainment"] == 0
+    assert joint("--slo", "ttft=1h")["slo_attainment"] == 1
+    for changed in (("--noise", 0), ("--pickers", 4), ("--scrape-interval", "2s"), ("--mode", "cost"), ("--seed", 7)):
+        assert joint(*changed)["trace_hash"] != plain["trace_hash"], changed
+    crash = joint("--fault", "crash:d@1s+2s")
+    assert crash["requests"] > crash["succeeded"] > 0
+    for fault in ("slow:p-0*3@1s+5s", "silent:p-1@1s+5s", "profile*2@0s+60s", "picker:0@2s"):
+        assert joint("--fault", fault)["trace_hash"] != plain["trace_hash"], fault
+
+
+def test_the_highest_load(fleet, trace):
+    found = results("--trace", trace, "--fleet", fleet, "--policy", "joint,random", "--find-max-load", "0.95")
+    loads = found["max_load"]["loads"]
+    assert loads["joint"] >= loads["random"] > 0
+    at = {r["load"]: r["policies"].get("joint") for r in found["runs"]}
+    assert at[loads["joint"]]["slo_attainment"] >= 0.95
+
+
+def test_page_and_plots(fleet, trace, tmp_path):
+    page = tmp_path / "page.html"
+    run("simulate", "--trace", trace, "--fleet", fleet, "--load", "1,2", "--report", page, "--plots", tmp_path)
+    html = page.read_text()
+    assert html.startswith("<!DOCTYPE html>") and "src=" not in html and "<script" not in html
+    assert {"attainment.svg", "ttft.svg", "dollars.svg"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_malformed_lines(fleet, trace, tmp_path):
+    lines = trace.read_text().splitlines()
+    lines[6] = '{"timestamp": 1, "input_length": '
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(lines))
+    result = run("simulate", "--trace", few, "--fleet", fleet)
+    assert "1 malformed" in result.stderr and "line 7" in result.stderr
+    lines[20:30] = ["not a line"] * 10
+    many = tmp_path / "many.jsonl"
+    many.write_text("\n".join(lines))
+    result = run("simulate", "--trace", many, "--fleet", fleet, code=2)
+    assert "11 of 240 lines are malformed" in result.stderr and "line 7, 21" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("fleet_text", "reason"),
+    [
+        ("endpoints:\n  - {role: prefill, accelerator: h100-sxm, model: llama-3.1-8b}\n", "decode"),
+        ("endpoints:\n  - {role: decode, accelerator: h100-sxm, model: llama-3.1-8b}\n", "prefill"),
+        ("endpoints:\n  - {role: both, accelerator: nonesuch, model: llama-3.1-8b}\n", "nonesuch"),
+        ("endpoints:\n  - {role: both, accelerator: h100-sxm, model: nobody-knows}\n", "nobody-knows"),
+        ("endpoints: 7\n", "endpoints"),
+    ],
+)
+def test_impossible_fleets(trace, tmp_path, fleet_text, reason):
+    path = tmp_path / "bad.yaml"
+    path.write_text(fleet_text)
+    assert reason in run("simulate", "--trace", trace, "--fleet", path, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--policy", "best"), ("--load", "0"), ("--load", "x"), ("--slo", "ttft=fast"), ("--pickers", "0"), ("--noise", "-1"),
+        ("--sheddable-share", "2"), ("--fault", "crash:nobody@1s"), ("--fault", "melt:d@1s"), ("--scrape-interval", "0s"),
+        ("--trace", "/nonexistent"), ("--fleet", "/nonexistent"), ("--mode", "cheap"),
+    ],
+)  # fmt: skip
+def test_wrong_usage(fleet, trace, wrong):
+    given = {"--trace": trace, "--fleet": fleet} | dict([wrong])
+    assert run("simulate", *[part for pair in given.items() for part in pair], code=2).stderr
+
+
+def test_plan(trace, tmp_path):
+    wanted = tmp_path / "plan.yaml"
+    given = ("plan", "--trace", trace, "--model", "llama-3.1-8b", "--accelerators", "h100-sxm,l40s:1", "--load", "8", "--write-fleet", wanted)
+    found = json.loads(run(*given, "--json", "-").stdout)
+    best, second = found["cheapest"], found["runner_up"]
+    assert best["slo_attainment"] >= 0.95
+    assert second["usd_per_hour"] >= best["usd_per_hour"]
+    assert found["why"].startswith("the runner-up")
+    # The fleet that it writes is what it judged.
+    joint = results("--trace", trace, "--fleet", wanted, "--load", "8")["runs"][0]["policies"]["joint"]
+    assert joint["slo_attainment"] == pytest.approx(best["slo_attainment"])
+    text = run(*given).stdout
+    assert "cheapest" in text and "runner-up" in text
+
+
+def test_plan_without_an_answer(trace):
+    given = ("plan", "--trace", trace, "--model", "llama-3.1-8b")
+    assert "no fleet" in run(*given, "--accelerators", "l40s:1", "--slo", "ttft=1us", "--max-pods", "2", code=1).stdout
+    assert "nonesuch" in run(*given, "--accelerators", "nonesuch", code=2).stderr
+    assert "fit" in run("plan", "--trace", trace, "--model", "llama-3.1-70b", "--accelerators", "l4:1", code=2).stderr
