@@ -260,10 +260,12 @@ def summary(record: dict) -> dict:
         ("queue", "queueing"), ("prefill", "prefill"), ("pull", "pull"), ("KV transfer", "transfer"),
         ("overhead", "overhead"), ("KV room", "admission"), ("step", "firstStep"),
     ]  # fmt: skip
-    why = " + ".join(f"{label} {ms(terms[key])}" for label, key in parts if terms[key] >= 0.0005)
+    waited = request["waited"]
+    seconds = [("held", waited)] + [(label, terms[key]) for label, key in parts]
+    why = " + ".join(f"{label} {ms(value)}" for label, value in seconds if value >= 0.0005)
     if chosen.get("cachedTokens"):
         why += f", {chosen['cachedTokens']} cached"
-    ttft = sum(terms[key] for _, key in parts)
+    ttft = sum(value for _, value in seconds)
     decoder = next(pod["state"] for pod in record["input"]["pods"] if pod["state"]["id"] == ids[-1])
     return {
         "calibrated": decoder["calibration"]["decodeScale"] != 1,

@@ -16,6 +16,10 @@ package struct PickerConfiguration: Sendable, Hashable {
     package var objectives: [String: Int] = [:]
     package var serviceLevel = ServiceLevelRule()
     package var serviceLevelByModel: [String: ServiceLevelRule] = [:]
+    package var serviceLevelByPool: [String: ServiceLevelRule] = [:]
+    package var bindingByPool: [String: Binding] = [:]
+    package var enginePriority: [String: EnginePriority] = [:]
+    package var control: ControlTarget?
     package var constraints: [Constraint] = []
     package var queue = QueueSettings()
     /// Engines beside the built-in ones, or in place of them.
@@ -50,6 +54,8 @@ package struct PickerConfiguration: Sendable, Hashable {
                 result.objectives[name] = value.integer(in: priorityRange)
             }
             if let levels = object.optional("serviceLevels") { result.readServiceLevels(levels) }
+            for (name, value) in object.optional("pools")?.entries() ?? [] { result.readPool(name, value) }
+            result.control = object.optional("control").flatMap(target)
             result.constraints = (object.optional("constraints")?.list(maxCount: mostRules) ?? [])
                 .compactMap(constraint)
             if let queue = object.optional("queue").flatMap(queueSettings) { result.queue = queue }
@@ -70,6 +76,32 @@ package struct PickerConfiguration: Sendable, Hashable {
             return result
         }
         if let read { self = read }
+    }
+
+    private mutating func readPool(_ name: String, _ value: DocumentValue) {
+        let read: PickerConfiguration? = value.object { object in
+            var result = self
+            result.bindingByPool[name] = object.optional("binding")?.choice(Binding.self)
+            result.enginePriority[name] = object.optional("enginePriority")?.choice(EnginePriority.self)
+            if let rule = object.optional("serviceLevel").flatMap(Self.rule) { result.serviceLevelByPool[name] = rule }
+            return result
+        }
+        if let read { self = read }
+    }
+
+    /// One of the two targets: together they could not both be met.
+    private static func target(_ value: DocumentValue) -> ControlTarget? {
+        value.object { object in
+            let dollars = object.optional("dollarsPerThousand")?.number(in: 0.000_001...mostDollars)
+            let attainment = object.optional("attainment")?.number(in: 0.01...0.999_9)
+            switch (dollars, attainment) {
+            case (let dollars?, nil): return .dollarsPerRequest(Dollars(dollars / 1000))
+            case (nil, let attainment?): return .attainment(attainment)
+            default:
+                object.reject("needs one of `dollarsPerThousand` and `attainment`")
+                return nil
+            }
+        }
     }
 
     private static func rule(_ value: DocumentValue) -> ServiceLevelRule? {

@@ -15,6 +15,8 @@ struct CandidatePool: Sendable {
     var reasons: [Ineligibility?] = []
     /// Lowest price limit of the rules that match.
     var priceLimit: Dollars?
+    /// The pool of all endpoints that serve the model, where it is one.
+    var onlyPool: String?
     /// Every list is fresh, and none names the model.
     var modelIsUnknown = false
 }
@@ -40,6 +42,7 @@ enum Eligibility {
         pool.priceLimit = rules.compactMap(\.priceLimit).min()
         let served = servers(of: key, statuses)
         pool.modelIsUnknown = listsAreFresh && !statuses.isEmpty && !served.isKnown
+        pool.onlyPool = key.pool ?? common(statuses.indices.filter(served.contains).map { statuses[$0].endpoint.pool })
         for (index, status) in statuses.enumerated() {
             let endpoint = status.endpoint
             var reason: Ineligibility?
@@ -62,6 +65,12 @@ enum Eligibility {
             if endpoint.role.canDecode { pool.decodes.append(index) }
         }
         return pool
+    }
+
+    /// The name that all are, nil where they differ or there is none.
+    static func common(_ names: [String]) -> String? {
+        guard let first = names.first, names.allSatisfy({ $0 == first }) else { return nil }
+        return first
     }
 
     /// An unavailable pod is still better than none. But what failed prompts or refused connections is no better than

@@ -57,6 +57,9 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     package var isInference: Bool
     /// The pool that was asked for. nil = any.
     package var pool: String?
+    /// The pool whose rules hold: the one asked for, else the one that all endpoints belong to which may serve it. nil where
+    /// they are of several. The Router sets it.
+    package var ruledBy: String?
     /// Bytes that the gateway holds while the request waits: what the queue is bounded by.
     package var bodyBytes: Int
     /// Bytes of prompt text that `promptTokens` was estimated from. 0 where the tokens were counted.
@@ -97,6 +100,7 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         self.subset = subset
         self.isInference = isInference
         self.pool = pool
+        ruledBy = pool
         self.bodyBytes = bodyBytes
         self.promptBytes = promptBytes
         self.externalID = externalID

@@ -12,6 +12,7 @@ extension Router {
         request.promptTokens = min(max(arrival.promptTokens, 1), Self.maximumTokens)
         request.outputTokens = min(max(arrival.outputTokens, 1), Self.maximumTokens)
         guard inFlight[request.id] == nil, !queue.contains(request.id) else { return }
+        if options.hasPoolRules { request.ruledBy = rulingPool(of: request) }
         if let shadow = request.shadow { return watch(request, shadow, into: &actions) }
         guard request.isInference else {
             placeByLoad(request, into: &actions)
@@ -24,6 +25,15 @@ extension Router {
         } else {
             placeOrRefuse(request, arrivedAt: now, into: &actions)
         }
+    }
+
+    /// The gateway's subset may leave endpoints of one pool where the model alone leaves several: gateways with several
+    /// pools tell them apart so.
+    private mutating func rulingPool(of request: InferenceRequest) -> String? {
+        let pool = pool(for: request)
+        guard pool.onlyPool == nil, request.subset != nil, !options.ignoresSubset else { return pool.onlyPool }
+        enter(pool, subset: request.subset)
+        return Eligibility.common(frame.decodes.map { fleet.endpoints[$0].endpoint.pool })
     }
 
     /// Queues a request, if it can be served at all, and places what can be placed.

@@ -24,7 +24,7 @@ extension Router {
             predictedTPOT: terms.tpot,
             predictedDollars: terms.busy,
             predictedCachedTokens: chosen.cachedTokens,
-            enginePriority: enginePriority(choice)
+            enginePriority: enginePriority(request, choice)
         )
         reuse.add(Double(chosen.cachedTokens), of: Double(max(request.promptTokens, 1)))
         meanWork = meanWork == 0 ? terms.prefill.rawValue : meanWork + 0.05 * (terms.prefill.rawValue - meanWork)
@@ -40,13 +40,22 @@ extension Router {
         actions.append(.dispatch(request.id, decision))
     }
 
-    /// Arrival plus eight times the prompt's work, in milliseconds: engines serve the lowest first, so short prompts
-    /// overtake, and long ones age (policy, section 5: any factor from 4 to 64 does).
-    private func enginePriority(_ choice: Choice) -> Int? {
-        guard options.queue.setsEnginePriority else { return nil }
-        let arrival = (now - choice.facts.waited).rawValue
-        let key = (arrival + 8 * choice.candidate.terms.prefill.rawValue) * 1000
-        return Int(min(max(key, 0), 1e15))
+    /// Arrival plus eight times the prompt's work, in milliseconds of Unix time: engines serve the lowest first, so short
+    /// prompts overtake, and long ones age (policy, section 5: any factor from 4 to 64 does). A priority class is worth the
+    /// longest hold. Both ends of a pair see the same body, so both pools must want the same.
+    private func enginePriority(_ request: InferenceRequest, _ choice: Choice) -> Int? {
+        guard !options.enginePriority.isEmpty else { return nil }
+        let placement = choice.candidate.placement
+        guard let prefiller = index(of: placement.prefiller), let destination = index(of: placement.destination),
+            let order = options.enginePriority[fleet.endpoints[prefiller].endpoint.pool],
+            order == options.enginePriority[fleet.endpoints[destination].endpoint.pool]
+        else { return nil }
+        let arrival = options.epoch.rawValue + (now - choice.facts.waited).rawValue
+        let ahead = Double(min(max(request.priority, -1000), 1000)) * options.queue.maximumHold.rawValue
+        let key = (arrival + 8 * choice.candidate.terms.prefill.rawValue - ahead) * 1000
+        // Engines take any integer; JSON readers keep 53 bits.
+        let value = Int(min(max(key, -1e15), 1e15).rounded())
+        return order == .lowestFirst ? value : -value
     }
 
     /// Next best destinations that work with the same prefiller, or without one.

@@ -9,8 +9,7 @@ extension Router {
     static let maximumSequences = 256.0
 
     func bindsLate(_ request: InferenceRequest) -> Bool {
-        options.binding == .late && monitor.isTrusted
-            && !(request.pool.map { options.earlyPools.contains($0) } ?? false)
+        monitor.isTrusted && (request.ruledBy.flatMap { options.bindingByPool[$0] } ?? options.binding) == .late
     }
 
     /// Puts a request into the queue. - Returns: false when there is no room.
@@ -67,7 +66,7 @@ extension Router {
     /// Refuses or places what may wait no longer, and refuses what waits in vain.
     mutating func expire(into actions: inout [RouterAction]) {
         let time = now.rawValue
-        let lateIsOff = !monitor.isTrusted || options.binding == .early
+        let lateIsOff = !monitor.isTrusted
         let nearest = queue.nextDoom < .infinity ? leastBacklog : 0
         guard lateIsOff || queue.nextHoldEnd <= time || time + nearest > queue.nextDoom else { return }
         var left: [WaitingEntry] = []

@@ -67,8 +67,6 @@ package struct Router: Sendable {
     var holdings: [PrefixHolding] = []
     var records: [DecisionRecord] = []
 
-    /// Timers that fire so much early are taken as due: nobody would ask for them again.
-    static let earlyTick = Seconds(0.000_5)
     /// Kinds of requests whose pools are kept. Model names come from clients: beyond this all are forgotten.
     static let maximumPools = 256
     /// Requests that the ledger follows. Beyond, requests are dispatched without being counted.
@@ -100,8 +98,7 @@ package struct Router: Sendable {
         case .phasesObserved(let id, let growth): phasesObserved(id, growth)
         case .peer(let notice): peerNoticed(notice)
         case .tick:
-            // A tick before its time leaves the wake that was asked for: else each would ask for one more of its own.
-            if let asked = wakeAt, asked <= self.now + Self.earlyTick { wakeAt = nil }
+            wakeAt = nil
             pump(into: &actions)
         }
     }

@@ -91,6 +91,7 @@ package enum RouterEvent: Sendable {
 package enum RouterAction: Sendable, Hashable {
     case dispatch(RequestID, Decision)
     case refuse(RequestID, Refusal)
-    /// Send `.tick` at this time, unless an earlier wake was asked for.
+    /// Send `.tick` at this time, unless an earlier wake is outstanding: each tick asks for the next. Of several wakes only
+    /// the earliest becomes a tick; if the others did too, each would ask for one more.
     case wake(at: Instant)
 }

@@ -11,6 +11,14 @@ package enum Binding: String, Sendable, Hashable, Codable, CaseIterable {
     case late
 }
 
+/// Which numbers an engine that schedules by priority serves first.
+package enum EnginePriority: String, Sendable, Hashable, Codable, CaseIterable {
+    /// vLLM with `--scheduling-policy priority`.
+    case lowestFirst
+    /// SGLang with `--enable-priority-scheduling`.
+    case highestFirst
+}
+
 /// Service levels that configuration sets for requests which bring none.
 package struct ServiceLevelRule: Sendable, Hashable, Codable {
     /// TTFT bound = base + perToken × prompt tokens. nil = none.
@@ -90,8 +98,6 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     /// A pod takes a further sequence only while its decode step, stretched by prefills, stays below this share of the
     /// TPOT bound. Beyond, more sequences make all of them late, and the queue is the better place to wait.
     package var roomShare: Double
-    /// Give engines that can serve by priority one.
-    package var setsEnginePriority: Bool
 
     package init(
         maximumRequests: Int = 8192,
@@ -103,8 +109,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         controlDelay: Seconds = Seconds(0.01),
         backlogShare: Double = 1,
         maximumBacklog: Seconds = Seconds(0.5),
-        roomShare: Double = 0.9,
-        setsEnginePriority: Bool = false
+        roomShare: Double = 0.9
     ) {
         self.maximumRequests = maximumRequests
         self.maximumBytes = maximumBytes
@@ -116,15 +121,19 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         self.backlogShare = backlogShare
         self.maximumBacklog = maximumBacklog
         self.roomShare = roomShare
-        self.setsEnginePriority = setsEnginePriority
     }
 }
 
 /// All that a Router is told once.
 package struct RouterOptions: Sendable {
     package var binding: Binding
-    /// Pools whose requests are always bound early.
-    package var earlyPools: Set<String>
+    /// For requests that a pool's rules hold for, instead of `binding`.
+    package var bindingByPool: [String: Binding]
+    /// Pools whose engines are told a priority with each request.
+    package var enginePriority: [String: EnginePriority]
+    /// Unix time at the router's `Instant.origin`: engines' priorities of several pickers, and of a picker that was started
+    /// again, must compare.
+    package var epoch: Seconds
     /// Dials by priority, lowest class first. Never empty: `mode` makes one class for all.
     package var classes: [PriorityClass]
     package var settings: CostSettings
@@ -151,7 +160,9 @@ package struct RouterOptions: Sendable {
 
     package init(
         binding: Binding = .early,
-        earlyPools: Set<String> = [],
+        bindingByPool: [String: Binding] = [:],
+        enginePriority: [String: EnginePriority] = [:],
+        epoch: Seconds = .zero,
         mode: Mode = .latency,
         classes: [PriorityClass] = [],
         settings: CostSettings = CostSettings(),
@@ -171,7 +182,9 @@ package struct RouterOptions: Sendable {
         sharesWork: Bool = false
     ) {
         self.binding = binding
-        self.earlyPools = earlyPools
+        self.bindingByPool = bindingByPool
+        self.enginePriority = enginePriority
+        self.epoch = epoch
         let sorted = classes.sorted { $0.minimumPriority < $1.minimumPriority }
         self.classes = sorted.isEmpty ? [PriorityClass(minimumPriority: .min, dials: mode.dials)] : sorted
         self.settings = settings
@@ -191,6 +204,9 @@ package struct RouterOptions: Sendable {
         self.sharesWork = sharesWork
     }
 
+    /// Some rule holds for the requests of one pool only.
+    var hasPoolRules: Bool { !bindingByPool.isEmpty || !serviceLevelByPool.isEmpty }
+
     /// Index of the class that a priority falls into; priorities below all classes fall into the lowest.
     func classIndex(of priority: Int) -> Int {
         max((classes.firstIndex { $0.minimumPriority > priority } ?? classes.count) - 1, 0)
@@ -201,7 +217,7 @@ package struct RouterOptions: Sendable {
         var level = request.serviceLevel
         guard level.ttft == nil || level.tpot == nil else { return level }
         let rule =
-            request.model.flatMap { serviceLevelByModel[$0] } ?? request.pool.flatMap { serviceLevelByPool[$0] }
+            request.model.flatMap { serviceLevelByModel[$0] } ?? request.ruledBy.flatMap { serviceLevelByPool[$0] }
             ?? serviceLevel
         let configured = rule.level(promptTokens: request.promptTokens)
         if level.ttft == nil { level.ttft = configured.ttft }

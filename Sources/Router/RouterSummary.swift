@@ -34,6 +34,8 @@ package struct RouterSummary: Sendable, Hashable, Codable {
     package var longestWait: Seconds
     /// False while late binding is switched off because its inputs cannot be trusted.
     package var lateBindingIsTrusted: Bool
+    /// Some requests may wait in the queue.
+    package var bindsLate: Bool
     /// Seconds of backlog below which a pod is given its next prompt.
     package var openBelow: Seconds
     /// Prompts per second, over the last half minute.
@@ -57,6 +59,8 @@ extension Router {
             queuedBytes: queue.bytes,
             longestWait: queue.entries.map { now - Instant($0.arrivedAt) }.max() ?? .zero,
             lateBindingIsTrusted: monitor.isTrusted,
+            bindsLate: monitor.isTrusted
+                && (options.binding == .late || options.bindingByPool.values.contains(.late)),
             openBelow: Seconds(openBelow),
             arrivalRate: arrivals.perSecond(at: now.rawValue),
             classes: options.classes.map {

@@ -46,6 +46,11 @@ package enum MetricFamilies {
         .gauge,
         "Requests that wait in the picker for a pod."
     )
+    static let lateBinding = MetricFamily(
+        "epp_pd_late_binding",
+        .gauge,
+        "1 while first tokens and predictions allow requests to wait in the queue, 0 while all are bound on arrival."
+    )
     static let queueOverflows = MetricFamily(
         "epp_pd_queue_overflows_total",
         .counter,
@@ -377,8 +382,8 @@ package enum MetricFamilies {
     /// In the order of the page.
     package static let all: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
-        queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration, ttftObserved,
-        ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
+        lateBinding, queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration,
+        ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
         tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
         prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,
         poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,

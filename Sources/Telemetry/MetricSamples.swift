@@ -20,6 +20,7 @@ package struct MetricSamples: Sendable, Hashable {
     package var pausedEndpoints: Set<EndpointID> = []
     package var localPrefillsForLack: UInt64 = 0
     package var queueOverflows: UInt64 = 0
+    package var bindsLate = false
     package var scrapes = 0
     package var scrapeErrors: [Reason] = []
     package var modelLists = 0

@@ -42,6 +42,7 @@ enum MetricsPage {
         single(F.requestsInFlight, store.requestsInFlight, &page)
         single(F.tokensInFlight, store.tokensInFlight, &page)
         single(F.requestsWaiting, samples.requestsWaiting, &page)
+        single(F.lateBinding, samples.bindsLate ? 1 : 0, &page)
         page.begin(F.queueOverflows)
         page.sample(F.queueOverflows, [], samples.queueOverflows)
         page.begin(F.localPrefillsForLack)

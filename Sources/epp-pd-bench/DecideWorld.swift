@@ -37,6 +37,7 @@ struct DecideWorld {
     private var router: Router
     private let learned: LearnedPrefixes
     private var now = 0.0
+    private var wake = Double.infinity
     /// A binary heap by time.
     private var due: [Due] = []
     private var nextID: UInt64 = 0
@@ -108,6 +109,9 @@ struct DecideWorld {
             send(.arrived(request), event)
             push(now + 0.000_1 * Double.random(in: 0.5...1.5, using: &random), .arrival)
         case .tick:
+            // Overtaken by an earlier one.
+            guard wake <= now else { return }
+            wake = .infinity
             send(.tick, event)
         case .firstToken(let id):
             computing -= 1
@@ -139,7 +143,10 @@ struct DecideWorld {
             switch action {
             case .dispatch(let id, let decision): dispatched(id, decision)
             case .refuse: queued -= 1
-            case .wake(let at): push(at.rawValue, .tick)
+            case .wake(let at):
+                guard at.rawValue < wake else { continue }
+                wake = at.rawValue
+                push(wake, .tick)
             }
         }
     }

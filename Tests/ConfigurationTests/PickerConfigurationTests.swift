@@ -26,6 +26,10 @@ import Testing
             constraints:
               - {model: big, maximumPriority: 0, accelerators: [h100-sxm], excludedPods: [p-0], highestPrice: 0.05}
             queue: {maximumRequests: 8, maximumBytes: 1024, maximumHold: 5s}
+            pools:
+              chat: {binding: early, serviceLevel: {tpot: 20ms}, enginePriority: lowestFirst}
+              batch: {enginePriority: highestFirst}
+            control: {dollarsPerThousand: 5}
             """
         )
         #expect(configuration.mode == .balanced)
@@ -37,6 +41,11 @@ import Testing
         #expect(configuration.constraints.first?.priceLimit == Dollars(0.05))
         #expect(configuration.constraints.first?.accelerators == ["h100-sxm"])
         #expect(configuration.queue.maximumRequests == 8)
+        #expect(configuration.bindingByPool == ["chat": .early])
+        #expect(configuration.serviceLevelByPool["chat"]?.tpot == Seconds(0.02))
+        #expect(configuration.enginePriority == ["chat": .lowestFirst, "batch": .highestFirst])
+        #expect(configuration.control == .dollarsPerRequest(Dollars(0.005)))
+        #expect(try read("control: {attainment: 0.95}").control == .attainment(0.95))
     }
 
     @Test(arguments: [
@@ -48,6 +57,11 @@ import Testing
         ("constraints: [{highestPrice: .nan}]", "constraints[0].highestPrice"),
         ("queue: {maximumRequests: -1}", "queue.maximumRequests"),
         ("objectives: {a: many}", "objectives.a"),
+        ("pools: {a: {binding: never}}", "pools.a.binding"),
+        ("pools: {a: {priority: 3}}", "pools.a.priority"),
+        ("control: {attainment: 1}", "control.attainment"),
+        ("control: {attainment: 0.9, dollarsPerThousand: 5}", "control"),
+        ("control: {}", "control"),
     ])
     func namesThePlaceOfWhatIsWrong(text: String, keyPath: String) throws {
         let errors = #expect(throws: ConfigurationErrors.self) { try read(text) }

@@ -12,11 +12,12 @@ struct LateBindingTests {
         requests: Int = 256,
         bytes: Int = 1 << 30,
         hold: Double = 30,
-        earlyPools: Set<String> = []
+        bindingByPool: [String: Binding] = [:],
+        serviceLevelByPool: [String: ServiceLevelRule] = [:]
     ) -> RouterOptions {
         RouterOptions(
             binding: .late,
-            earlyPools: earlyPools,
+            bindingByPool: bindingByPool,
             queue: QueueSettings(
                 maximumRequests: requests,
                 maximumBytes: bytes,
@@ -24,7 +25,8 @@ struct LateBindingTests {
                 // A pod opens shortly before its prompt ends, so that one prompt is there at a time.
                 backlogShare: 0.3,
                 maximumBacklog: Seconds(0.15)
-            )
+            ),
+            serviceLevelByPool: serviceLevelByPool
         )
     }
 
@@ -194,13 +196,41 @@ struct LateBindingTests {
     }
 
     @Test func poolsMayBindEarly() {
-        var story = Story(Self.onePod, options: Self.options(earlyPools: ["default"]))
+        // Nobody names the pool: all that serve the model belong to it.
+        var story = Story(Self.onePod, options: Self.options(bindingByPool: ["default": .early]))
         for id in 1...5 as ClosedRange<UInt64> {
-            var request = Pods.request(id, prompt: 20_000)
-            request.pool = "default"
-            let actions9 = story.send(.arrived(request))
-            #expect(Self.dispatched(actions9) == [id])
+            let actions = story.send(.arrived(Pods.request(id, prompt: 20_000)))
+            #expect(Self.dispatched(actions) == [id])
         }
+    }
+
+    @Test func aPoolMayBindLateWhereOthersDoNot() {
+        var options = Self.options(bindingByPool: ["default": .late])
+        options.binding = .early
+        var story = Story(Self.onePod, options: options)
+        for id in 1...3 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
+        #expect(story.router.queue.count == 2)
+        // Held on: early binding of the others does not empty the queue.
+        _ = story.send(.tick, after: 0.01)
+        #expect(story.router.queue.count == 2)
+    }
+
+    /// The rules of a pool hold where it is the only one that may serve the request: by its model, or by the subset.
+    @Test(arguments: [nil, ["10.0.0.1:8000"], ["10.0.0.2"]] as [[String]?]) func whosePoolsRulesHold(subset: [String]?)
+    {
+        let fleet = Pods.snapshot([Pods.endpoint(1, .both, pool: "a"), Pods.endpoint(2, .both, pool: "b")])
+        let rules = ["a": ServiceLevelRule(ttftBase: Seconds(3)), "b": ServiceLevelRule(ttftBase: Seconds(7))]
+        var options = Self.options(bindingByPool: ["a": .early, "b": .early], serviceLevelByPool: rules)
+        options.recordedShare = 1
+        var story = Story(fleet, options: options)
+        _ = story.send(.arrived(Pods.request(1, subset: subset)))
+        let level = story.router.takeRecords().first?.input.request.serviceLevel.ttft
+        #expect(level == (subset == nil ? nil : subset == ["10.0.0.1:8000"] ? Seconds(3) : Seconds(7)))
+        var asked = Pods.request(2)
+        asked.pool = "b"
+        asked.ruledBy = "b"
+        _ = story.send(.arrived(asked))
+        #expect(story.router.takeRecords().first?.input.request.serviceLevel.ttft == Seconds(7))
     }
 
     @Test func withoutFirstTokensBindingIsEarly() {
@@ -218,11 +248,34 @@ struct LateBindingTests {
 
     @Test func engineValuesRiseWithArrivalAndLength() {
         var options = Self.options()
-        options.queue.setsEnginePriority = true
-        var story = Story(Pods.snapshot([Pods.endpoint(1, .both), Pods.endpoint(2, .both)]), options: options)
+        options.enginePriority = ["default": .lowestFirst]
+        options.epoch = Seconds(1_700_000_000)
+        let fleet = Pods.snapshot((1...4).map { Pods.endpoint($0, .both) })
+        var story = Story(fleet, options: options)
         let short = story.decide(Pods.request(1, prompt: 100), after: 1)?.enginePriority ?? 0
         let long = story.decide(Pods.request(2, prompt: 20_000))?.enginePriority ?? 0
-        #expect(short > 1000 && long > short)
+        let urgent = story.decide(Pods.request(3, prompt: 20_000, priority: 1))?.enginePriority ?? 0
+        #expect(short > 1_700_000_000_000 && long > short)
+        // A class is worth the longest hold.
+        #expect(abs(long - urgent - 30_000) < 2_000)
+        options.enginePriority = ["default": .highestFirst]
+        story = Story(fleet, options: options)
+        #expect(story.decide(Pods.request(1, prompt: 100), after: 1)?.enginePriority ?? 0 < -1_700_000_000_000)
+    }
+
+    @Test func enginesOfOtherPoolsAreToldNoPriority() {
+        var options = Self.options()
+        options.enginePriority = ["a": .lowestFirst, "c": .highestFirst]
+        for (prefill, decode, isTold) in [("a", "a", true), ("a", "b", false), ("b", "a", false), ("a", "c", false)] {
+            let slow = Pods.slow
+            let fleet = Pods.snapshot([
+                Pods.endpoint(1, .prefill, pool: prefill), Pods.endpoint(2, .decode, slow, pool: decode),
+            ])
+            var story = Story(fleet, options: options)
+            let decision = story.decide(Pods.request(1, prompt: 20_000))
+            #expect(decision?.placement == .pair(prefill: EndpointID(1), decode: EndpointID(2)))
+            #expect((decision?.enginePriority != nil) == isTold, "\(prefill) and \(decode)")
+        }
     }
 }
 

@@ -7,6 +7,7 @@ struct BodyFields {
     var model, stream, cacheSalt: JSONValue?
     var maxTokens, maxCompletionTokens, maxOutputTokens: JSONValue?
     var tools, system, instructions, messages, prompt, input: JSONValue?
+    var hasPriority = false
 
     init(_ root: JSONValue) {
         unsafe root.forEachMember { key, value in unsafe take(key, value) }
@@ -23,7 +24,9 @@ struct BodyFields {
             if unsafe key.equals("stream") { stream = value }
             if unsafe key.equals("prompt") { prompt = value }
             if unsafe key.equals("system") { system = value }
-        case 8: if unsafe key.equals("messages") { messages = value }
+        case 8:
+            if unsafe key.equals("messages") { messages = value }
+            if unsafe key.equals("priority") { hasPriority = true }
         case 10:
             if unsafe key.equals("max_tokens") { maxTokens = value }
             if unsafe key.equals("cache_salt") { cacheSalt = value }

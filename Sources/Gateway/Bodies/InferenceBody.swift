@@ -13,6 +13,8 @@ struct InferenceBody: Sendable, Hashable {
     var promptTokens: Int?
     var textKeys = PrefixKeys.none
     var tokenKeys: PrefixKeys?
+    /// The client sent a priority of its own for the model server.
+    var hasPriority = false
 }
 
 /// Reads inference bodies. Confined to one loop.
@@ -21,7 +23,7 @@ struct InferenceBodyReader: ~Copyable {
     /// request, and are told back to clients.
     static let maxModelBytes = 1024
 
-    private var parser: JSONParser
+    var parser: JSONParser
     private let bytesPerBlock: Int
     private let tokensPerBlock: Int
 
@@ -62,7 +64,8 @@ struct InferenceBodyReader: ~Copyable {
                     promptBytes: prompt.textBytes,
                     promptTokens: prompt.promptTokens,
                     textKeys: prompt.text.finish(),
-                    tokenKeys: prompt.tokenKeys
+                    tokenKeys: prompt.tokenKeys,
+                    hasPriority: fields.hasPriority
                 )
             }
         } catch {
@@ -74,24 +77,5 @@ struct InferenceBodyReader: ~Copyable {
                 throw APIError(status: 400, message: "the request body is not valid JSON")
             }
         }
-    }
-
-    /// Replaces the value of every top-level `model`, and leaves every other byte as it is.
-    ///
-    /// - Returns: nil where there is nothing to replace.
-    mutating func replaceModel(of body: borrowing PaddedBytes, by model: String) -> PaddedBytes? {
-        guard let ranges = parser.ranges(of: "model", in: body), !ranges.isEmpty else { return nil }
-        var name = APIError.quoted(model)
-        var result = PaddedBytes()
-        result.reserve(body.count + ranges.count * name.utf8.count)
-        var end = 0
-        for range in ranges {
-            guard range.lowerBound >= end, range.upperBound <= body.count else { return nil }
-            unsafe result.append(UnsafeRawBufferPointer(rebasing: body.bytes[end..<range.lowerBound]))
-            name.withUTF8 { unsafe result.append(UnsafeRawBufferPointer($0)) }
-            end = range.upperBound
-        }
-        unsafe result.append(UnsafeRawBufferPointer(rebasing: body.bytes[end...]))
-        return result
     }
 }

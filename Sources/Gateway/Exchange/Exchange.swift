@@ -25,6 +25,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private var route: Route?
     private var usage: UsageReader?
     private var knowsResponseHead = false
+    /// What was read of the gathered body: nil where none was.
+    private var bodyHasPriority: Bool?
 
     init(id: RequestID, call: any GRPCCall, service: ExtProcService) {
         self.id = id
@@ -224,6 +226,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         do {
             body.pad()
             let inference = try service.bodies.read(body, of: api)
+            bodyHasPriority = inference.hasPriority
             var request = parsed(inference)
             if inference.tokenKeys == nil, body.count <= service.options.keptBodyBytes {
                 request.body = unsafe Array(body.bytes)
@@ -287,13 +290,17 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         return route.destinations.prefix(service.options.destinationLimit).joined(separator: ",")
     }
 
-    /// Puts the route's model name in the gathered body.
+    /// Puts the route's model name and priority in the gathered body, where it was read.
     ///
     /// - Returns: false where the body stays as the client sent it.
     private func rewriteBody(for route: Route) -> Bool {
-        guard let model = route.rewriteModel, api != .other,
-            let rewritten = service.bodies.replaceModel(of: body, by: model)
-        else { return false }
+        guard let bodyHasPriority, route.rewriteModel != nil || route.enginePriority != nil else { return false }
+        let rewrite = BodyRewrite(
+            model: route.rewriteModel,
+            priority: api.takesPriority ? route.enginePriority : nil,
+            hasPriority: bodyHasPriority
+        )
+        guard let rewritten = service.bodies.rewritten(body, rewrite) else { return false }
         body = rewritten
         return true
     }

@@ -9,6 +9,9 @@ package enum InferenceAPI: String, Sendable, Hashable, Codable {
     case chatCompletions, completions, responses, messages, embeddings
     /// Any other path, or no body: routed by load.
     case other
+
+    /// vLLM and SGLang read a `priority` in the bodies of OpenAI's APIs; Anthropic's has no such member.
+    var takesPriority: Bool { self != .messages && self != .other }
 }
 
 /// What the gateway side read from one request: facts from the wire, nothing estimated but the keys.

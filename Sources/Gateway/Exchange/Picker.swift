@@ -51,18 +51,22 @@ package struct Route: Sendable, Hashable {
     package var decision: String?
     /// New value of the body's top-level `model`. nil leaves the body byte for byte.
     package var rewriteModel: String?
+    /// New value of the body's top-level `priority`, which is put there where the client sent none. nil leaves the body.
+    package var enginePriority: Int?
 
     package init(
         destinations: [String],
         prefiller: String? = nil,
         kvSource: String? = nil,
         rewriteModel: String? = nil,
+        enginePriority: Int? = nil,
         decision: String? = nil
     ) {
         self.destinations = destinations
         self.prefiller = prefiller
         self.kvSource = kvSource
         self.rewriteModel = rewriteModel
+        self.enginePriority = enginePriority
         self.decision = decision
     }
 }

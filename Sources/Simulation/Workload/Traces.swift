@@ -19,8 +19,9 @@ package enum MooncakeTrace {
             lines += 1
             if let request = request(line) { requests.append(request) } else { malformed.append(scanner.number) }
         }
-        // Arrivals fall on ticks of about three seconds.
-        let workload = Workload(name: name, blockSize: blockSize, requests: requests, arrivalsAreTicks: true)
+        // The published ones fall on ticks of about three seconds. Where no two arrive together there are no ticks.
+        let hasTicks = Set(requests.map(\.arrival)).count < requests.count
+        let workload = Workload(name: name, blockSize: blockSize, requests: requests, arrivalsAreTicks: hasTicks)
         return try TraceReading.judge(workload, malformed: malformed, lines: lines)
     }
 

@@ -17,7 +17,11 @@ enum DecisionText {
         let choice = record.chosen.map { placement($0, names) } ?? record.refusal.map(reason) ?? "none"
         var text = "request \(input.request.id.rawValue)  model \(input.request.model ?? "-")"
         text += "  \(input.request.promptTokens) prompt tokens, \(input.request.outputTokens) expected"
+        if input.request.waited > .zero { text += ", held \(Numbers.milliseconds(input.request.waited.rawValue)) ms" }
         text += "  → \(choice)\n"
+        let dials = input.dials
+        text += "  a second of waiting $\(dials.valueOfTime), "
+        text += "a missed service level $\(dials.sloMissPrice.rawValue)\n"
         text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names)
         if let shadow = record.shadow { text += "\n  " + ShadowText.text(of: shadow, beside: record.chosen, names) }
         if ranked.count > limit { text += "\n  … and \(ranked.count - limit) more: --candidates shows them" }

@@ -46,6 +46,7 @@ struct AdminPages {
         samples.pausedEndpoints = Set(router.endpoints.filter { $0.unavailable != nil }.map(\.id))
         samples.localPrefillsForLack = router.counts.localForLack
         samples.queueOverflows = router.counts.overflowed
+        samples.bindsLate = router.bindsLate
         let fleet = fleet.statistics
         samples.scrapes = fleet.scrapes
         samples.scrapeErrors = zip(FetchFailure.reasons, fleet.scrapeFailures).map { MetricSamples.Reason($0, $1) }

@@ -39,6 +39,7 @@ final class PickerProcess: Sendable {
         let configuration = try options.config.map(Self.configuration) ?? PickerConfiguration()
         let endpoints = try Self.endpoints(options, configuration)
         let clock = ModelClock(scale: options.timeScale)
+        let epoch = Seconds(Date().timeIntervalSince1970 - clock.now.rawValue)
         let readiness = Readiness()
         self.readiness = readiness
         decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
@@ -51,7 +52,7 @@ final class PickerProcess: Sendable {
         let tokens = Self.tokens(configuration, unit: prefixes.unit, places)
         self.tokens = tokens
         let host = RouterHost(
-            router: Self.router(options, configuration, catalog, prefixes, seed: seed),
+            router: Self.router(options, configuration, catalog, prefixes, epoch: epoch, seed: seed),
             prefixes: prefixes,
             priorities: configuration.objectives,
             tellsDecisions: options.decisionHeader,
@@ -207,22 +208,29 @@ extension PickerProcess {
         _ configuration: PickerConfiguration,
         _ catalog: ProfileCatalog,
         _ prefixes: PrefixKnowledge,
+        epoch: Seconds,
         seed: UInt64
     ) -> Router {
         Router(
             options: RouterOptions(
-                binding: options.binding ?? configuration.binding ?? .early,
+                binding: options.binding ?? configuration.binding ?? .late,
+                // What the command line says holds for every pool.
+                bindingByPool: options.binding == nil ? configuration.bindingByPool : [:],
+                enginePriority: configuration.enginePriority,
+                epoch: epoch,
                 mode: options.mode ?? configuration.mode ?? .latency,
                 classes: options.mode == nil ? configuration.priorities : [],
                 queue: configuration.queue,
                 connectors: catalog.connectors,
                 serviceLevel: configuration.serviceLevel,
                 serviceLevelByModel: configuration.serviceLevelByModel,
+                serviceLevelByPool: configuration.serviceLevelByPool,
                 constraints: configuration.constraints,
                 refusesUnknownModels: !options.passUnknownModels,
                 ignoresSubset: options.disableEndpointSubsetFilter,
                 recordedShare: options.decisionLog == nil ? 0 : options.decisionLogSample,
-                fallbacks: options.destinations - 1
+                fallbacks: options.destinations - 1,
+                control: configuration.control
             ),
             prefixes: prefixes,
             seed: seed

@@ -208,6 +208,9 @@ final class RouterHost: Sendable {
 
     // MARK: - Actions
 
+    /// A timer that is so late was lost with its loop.
+    private static let lostTimer = Seconds(1)
+
     private func handle(_ event: RouterEvent, _ state: inout State, _ now: Instant) -> Effects {
         state.actions.removeAll(keepingCapacity: true)
         state.router.handle(event, at: now, into: &state.actions)
@@ -221,7 +224,7 @@ final class RouterHost: Sendable {
                 effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
             case .wake(let at):
                 // One timer is enough: each tick asks for the next.
-                if let armed = state.wakeAt, armed > now, armed <= at { continue }
+                if let armed = state.wakeAt, armed <= at, now - armed < Self.lostTimer { continue }
                 state.wakeAt = at
                 effects.wakeAt = at
             }
@@ -259,6 +262,7 @@ final class RouterHost: Sendable {
                 destinations: destinations,
                 prefiller: prefiller,
                 kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
+                enginePriority: decision.enginePriority,
                 decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
             )
         )
@@ -279,6 +283,17 @@ final class RouterHost: Sendable {
 
     private func wake(at: Instant) {
         let wall = clock.wall(max(at - clock.now, .zero))
-        pickers.withLock { $0.first ?? nil }?.schedule(after: wall) { [self] in observed(.tick) }
+        pickers.withLock { $0.first ?? nil }?.schedule(after: wall) { [self] in tick(askedFor: at) }
+    }
+
+    /// A timer that an earlier one has overtaken says nothing: the Router's next wake is armed.
+    private func tick(askedFor at: Instant) {
+        let now = clock.now
+        let effects = state.withLock { state -> Effects? in
+            guard state.wakeAt == at else { return nil }
+            state.wakeAt = nil
+            return handle(.tick, &state, now)
+        }
+        if let effects { perform(effects, on: nil) }
     }
 }

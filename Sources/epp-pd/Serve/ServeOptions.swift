@@ -87,7 +87,7 @@ struct ServeOptions: ParsableArguments {
     var config: String?
     @Option(help: "What weighs more: latency, balanced or cost. Default: what --config says, else latency.")
     var mode: Mode?
-    @Option(help: "Bind requests early (on arrival) or late (by a queue). Default: what --config says, else early.")
+    @Option(help: "Bind requests late (by a queue) or early (on arrival). Default: what --config says, else late.")
     var binding: Binding?
     @Option(help: "Seed of the draws that break ties. Default: a random one, which the log names.")
     var seed: UInt64?

@@ -120,6 +120,36 @@ struct BodyExchangeTests {
         #expect(answers.last == .requestBody(.streamed(Self.rewritten, endOfStream: true)))
     }
 
+    static let prioritising = Route(destinations: ["10.0.0.1:8000"], enginePriority: 42)
+    static let prioritised = Array(#"{"priority":42,"model":"m","messages":[{"role":"user","content":"hi"}]}"#.utf8)
+
+    @Test("An engine's priority is put into the body, whose length is told", arguments: [true, false])
+    func priority(buffered: Bool) throws {
+        let bench = try Bench(ScriptedPicker(.route(Self.prioritising)))
+        let headers = [(":path", "/v1/chat/completions"), ("content-length", "57")]
+        try bench.send(EnvoyMessage.requestHeaders(headers, modes: buffered ? (2, 0) : (4, 4)))
+        let answers = try bench.send(EnvoyMessage.requestBody(ExchangeTests.body, endOfStream: true))
+        let length = "content-length: \(Self.prioritised.count) [2]"
+        if buffered {
+            guard case .requestBody(.routed(let head))? = answers.first else {
+                return #expect(Bool(false), "\(answers)")
+            }
+            #expect(head.contentReplaced == Self.prioritised && head.set.last == length)
+        } else {
+            guard case .requestHeaders(let head)? = answers.first else { return #expect(Bool(false), "\(answers)") }
+            #expect(head.set.last == length)
+            #expect(answers.last == .requestBody(.streamed(Self.prioritised, endOfStream: true)))
+        }
+    }
+
+    @Test("Bodies of other APIs are no engine's to prioritise", arguments: ["/v1/messages", "/v1/files"])
+    func priorityElsewhere(path: String) throws {
+        let bench = try Bench(ScriptedPicker(.route(Self.prioritising)))
+        try bench.send(EnvoyMessage.requestHeaders([(":path", path)]))
+        let answers = try bench.send(EnvoyMessage.requestBody(ExchangeTests.body, endOfStream: true))
+        #expect(answers.last == .requestBody(.streamed(Array(ExchangeTests.body), endOfStream: true)))
+    }
+
     @Test("A buffered body is replaced in its answer")
     func rewriteBuffered() throws {
         let bench = try Bench(ScriptedPicker(.route(Self.rewriting)))

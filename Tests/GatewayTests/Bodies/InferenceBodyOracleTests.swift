@@ -69,7 +69,7 @@ struct InferenceBodyOracleTests {
             var bytes = PaddedBytes()
             unsafe Array(text.utf8).withUnsafeBytes { unsafe bytes.append($0) }
             bytes.pad()
-            guard let replaced = reader.replaceModel(of: bytes, by: name) else {
+            guard let replaced = reader.rewritten(bytes, BodyRewrite(model: name)) else {
                 Issue.record("seed \(seed): nothing replaced")
                 continue
             }
@@ -98,7 +98,7 @@ struct InferenceBodyOracleTests {
             var bytes = PaddedBytes()
             unsafe Array(text.utf8).withUnsafeBytes { unsafe bytes.append($0) }
             bytes.pad()
-            guard let result = reader.replaceModel(of: bytes, by: "n") else { return nil }
+            guard let result = reader.rewritten(bytes, BodyRewrite(model: "n")) else { return nil }
             return unsafe String(decoding: result.bytes, as: UTF8.self)
         }
         #expect(
@@ -107,5 +107,38 @@ struct InferenceBodyOracleTests {
         )
         #expect(replaced(#"{"x":1}"#) == nil)
         #expect(replaced("{" + [String](repeating: #""model":"a""#, count: 17).joined(separator: ",") + "}") == nil)
+    }
+
+    @Test("A priority is added or replaced, and changes nothing else", arguments: 0..<10)
+    func prioritising(block: UInt64) throws {
+        for seed in block * 40..<(block + 1) * 40 {
+            var random = SplitMix64(seed: seed)
+            let plain = Self.body(&random)
+            let own = seed % 3 == 0
+            let text = own ? plain.replacing("{", with: #"{ "priority" : -7 ,"#, maxReplacements: 1) : plain
+            var reader = InferenceBodyReader(ExchangeOptions())
+            var bytes = PaddedBytes()
+            unsafe Array(text.utf8).withUnsafeBytes { unsafe bytes.append($0) }
+            bytes.pad()
+            let read = try reader.read(bytes, of: .chatCompletions)
+            #expect(read.hasPriority == own, "seed \(seed)")
+            let value = Int.random(in: -1_000_000_000_000_000...1_000_000_000_000_000, using: &random)
+            let name = seed % 2 == 0 ? "other" : nil
+            let rewrite = BodyRewrite(model: name, priority: value, hasPriority: read.hasPriority)
+            let rewritten = reader.rewritten(bytes, rewrite)
+            guard let rewritten else {
+                Issue.record("seed \(seed): nothing rewritten")
+                continue
+            }
+            let result = unsafe String(decoding: rewritten.bytes, as: UTF8.self)
+            let before = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+            let after = try #require(try JSONSerialization.jsonObject(with: Data(result.utf8)) as? [String: Any])
+            #expect(after["priority"] as? Int == value, "seed \(seed)")
+            #expect(after["model"] as? String == name ?? before["model"] as? String, "seed \(seed)")
+            let rest = { (fields: [String: Any]) in
+                NSDictionary(dictionary: fields.filter { $0.key != "priority" && $0.key != "model" })
+            }
+            #expect(rest(before) == rest(after), "seed \(seed)")
+        }
     }
 }
