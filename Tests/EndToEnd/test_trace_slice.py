@@ -25,7 +25,7 @@ from rig import HOST, Envoy, Picker
 
 TRACE = Path(os.environ.get("EPP_PD_SHARED", rig.ROOT.parent / "shared")) / "data/traces/mooncake_conversation_trace.jsonl.gz"
 MODEL = "llama-3.1-70b"
-REQUESTS = 120
+REQUESTS = 100
 LOAD = 1.2
 # Of ids in the trace, and of the mock servers' pseudo-tokens.
 BLOCK_TOKENS, TOKEN_BYTES = 512, 4
