@@ -173,6 +173,7 @@ struct WaitingQueueTests {
             if a.priority != b.priority { return a.priority > b.priority }
             let late = (a.slack(at: now) < 0, b.slack(at: now) < 0)
             if late.0 != late.1 { return late.1 }
+            if late.0 { return a.base != b.base ? a.base < b.base : a.id < b.id }
             let ratios = (a.ratio(at: now), b.ratio(at: now))
             return ratios.0 != ratios.1 ? ratios.0 > ratios.1 : a.id < b.id
         }
