@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Router
+
 /// What an operator may say of cached prefixes: the section `kvCache`.
 package struct KVCacheSettings: Sendable, Hashable {
     /// Whose count of cached tokens the answer of a pair carries.
@@ -13,6 +15,7 @@ package struct KVCacheSettings: Sendable, Hashable {
 
     package var pairCachedTokens = PairCachedTokens.unknown
     package var tokenizer = TokenizerSettings()
+    package var stores: [StoreSettings] = []
 
     package init() {}
 
@@ -25,6 +28,8 @@ package struct KVCacheSettings: Sendable, Hashable {
             if let tokenizer = object.optional("tokenizer").flatMap(TokenizerSettings.read) {
                 settings.tokenizer = tokenizer
             }
+            settings.stores = (object.optional("stores")?.list(maxCount: SharedStore.maximum) ?? [])
+                .compactMap(StoreSettings.read)
             return settings
         }
     }

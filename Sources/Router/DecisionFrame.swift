@@ -55,6 +55,8 @@ package struct DecisionFrame: Sendable {
     private(set) var paces: [DecodePace]
     /// Tokens of the prompt's start that each pod holds.
     package var held: [Int]
+    /// What each would load from a shared store; empty where no store holds anything of the prompt.
+    package var stored: [StoredPrefix?] = []
     /// Pods that may compute the prompt for another.
     package var prefills: [Int]
     /// Pods that may decode, those of both roles included.

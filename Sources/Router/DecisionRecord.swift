@@ -14,6 +14,9 @@ package struct PodView: Sendable, Hashable, Codable {
     /// Why it may not take the part that its role gives it.
     package var ineligible: Ineligibility?
     package var state: PodState
+    /// What it would load of the prompt's start from a shared store, and what that is called.
+    package var stored: StoredPrefix?
+    package var storeName: String?
 }
 
 /// All that one decision saw: self-contained, so that it can be replayed anywhere. Holds no prompt text and no hashes.
@@ -42,6 +45,7 @@ package struct DecisionInput: Sendable, Hashable, Codable {
             surroundings: surroundings
         )
         frame.transferCosts = TransferCosts(transferCosts ?? [])
+        if pods.contains(where: { $0.stored != nil }) { frame.stored = pods.map(\.stored) }
         return frame
     }
 

@@ -53,7 +53,8 @@ package struct DecisionSearch: Sendable {
 
         @inline(__always)
         func prefillPart(_ pod: Int) -> PrefillPart {
-            formula.prefillPart(
+            if let stored = stored(pod) { return loaded(pod, stored, isLocal: false) }
+            return formula.prefillPart(
                 pod: pod,
                 frame.states[pod],
                 held: frame.held[pod],
@@ -64,13 +65,38 @@ package struct DecisionSearch: Sendable {
 
         @inline(__always)
         func localPart(_ pod: Int) -> PrefillPart {
-            formula.localPart(
+            if let stored = stored(pod) { return loaded(pod, stored, isLocal: true) }
+            return formula.localPart(
                 pod: pod,
                 frame.states[pod],
                 held: frame.held[pod],
                 peer: peer,
                 links: frame.links
             )
+        }
+
+        @inline(__always)
+        private func stored(_ pod: Int) -> StoredPrefix? { frame.stored.isEmpty ? nil : frame.stored[pod] }
+
+        /// A prompt whose start comes from a shared store: held, for the price of the transfer.
+        @inline(never)
+        private func loaded(_ pod: Int, _ stored: StoredPrefix, isLocal: Bool) -> PrefillPart {
+            let (state, links) = (frame.states[pod], frame.links)
+            var part =
+                isLocal
+                ? formula.localPart(pod: pod, state, held: stored.tokens, peer: nil, links: links)
+                : formula.prefillPart(pod: pod, state, held: stored.tokens, peer: nil, links: links)
+            part.pull = stored.load(missing: part.cachedTokens - formula.usable(frame.held[pod]), at: state)
+            part.pullFrom = stored.store
+            return part
+        }
+
+        /// What a local candidate costs at least.
+        @inline(__always)
+        func localBound(_ column: DecodeColumn, _ pod: Int) -> Double {
+            // A loaded prefix spares tokens in a way that the usual bound does not follow.
+            guard stored(pod) == nil else { return column.bound - formula.dials.valueOfTime * column.step }
+            return formula.localBound(column, frame.states[pod], frame.paces[pod])
         }
 
         @inline(__always)
@@ -133,7 +159,7 @@ package struct DecisionSearch: Sendable {
         let formula = problem.formula
         for j in columns.indices {
             let pod = frame.decodes[j]
-            let bound = formula.localBound(columns[j], frame.states[pod], frame.paces[pod])
+            let bound = problem.localBound(columns[j], pod)
             guard bound * CostFormula.slack <= best.total else { continue }
             let part = problem.localPart(pod)
             let decode = problem.decodePart(pod)

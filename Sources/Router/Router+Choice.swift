@@ -114,9 +114,14 @@ extension Router {
             if let index = index(of: holding.endpoint) { frame.held[index] = 0 }
         }
         holdings.removeAll(keepingCapacity: true)
+        if !frame.stored.isEmpty { frame.stored.removeAll() }
         guard !request.prefix.hashes.isEmpty || request.tokenPrefix != nil else { return }
         prefixes.holders(of: request.prefix, tokens: request.tokenPrefix, into: &holdings)
         for holding in holdings {
+            if let place = SharedStore.place(of: holding.endpoint) {
+                take(place, tokens: holding.tokens, request)
+                continue
+            }
             guard let index = index(of: holding.endpoint) else { continue }
             frame.held[index] = UsableHit.tokens(
                 held: holding.tokens,

@@ -104,6 +104,7 @@ extension Router {
         for index in states.indices { setCalibration(index) }
         setTransferCosts()
         holdings.removeAll(keepingCapacity: true)
+        reachStores()
         holds.clear()
     }
 

@@ -76,6 +76,10 @@ extension Router {
             && Double(mixed(id.rawValue) >> 11) * 0x1p-53 < options.recordedShare
     }
 
+    private func storeName(_ id: EndpointID) -> String? {
+        SharedStore.place(of: id).flatMap { options.stores.indices.contains($0) ? options.stores[$0].name : nil }
+    }
+
     private mutating func podViews(_ request: InferenceRequest) -> [PodView] {
         let pool = pool(for: request)
         let prefills = Set(frame.prefills)
@@ -89,7 +93,9 @@ extension Router {
                 mayPrefill: prefills.contains(index),
                 mayDecode: decodes.contains(index),
                 ineligible: isUsed ? nil : pool.reasons[index] ?? .notInSubset,
-                state: frame.states[index]
+                state: frame.states[index],
+                stored: frame.stored.isEmpty ? nil : frame.stored[index],
+                storeName: frame.stored.isEmpty ? nil : frame.stored[index].flatMap { storeName($0.store) }
             )
         }
     }

@@ -110,7 +110,8 @@ extension Router {
             guard isOpen(pod),
                 hasRoom(destination, promptTokens: Double(request.promptTokens), tpot: tpot)
             else {
-                holds.add(hold(choice, at: pod, destination))
+                // The bound of what a pod would cost does not follow what it loads from a shared store.
+                if frame.stored.isEmpty { holds.add(hold(choice, at: pod, destination)) }
                 return false
             }
             leave(place)

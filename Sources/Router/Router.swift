@@ -65,6 +65,8 @@ package struct Router: Sendable {
 
     var search = DecisionSearch()
     var holdings: [PrefixHolding] = []
+    /// Of each shared store, the places of the pods that load from it.
+    var storeReach: [[Int]] = []
     var records: [DecisionRecord] = []
 
     /// Kinds of requests whose pools are kept. Model names come from clients: beyond this all are forgotten.

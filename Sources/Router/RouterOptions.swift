@@ -140,6 +140,8 @@ package struct RouterOptions: Sendable {
     package var queue: QueueSettings
     package var health: HealthSettings
     package var connectors: [Connector]
+    /// Stores of KV cache that belong to no pod.
+    package var stores: [SharedStore]
     package var serviceLevel: ServiceLevelRule
     package var serviceLevelByModel: [String: ServiceLevelRule]
     package var serviceLevelByPool: [String: ServiceLevelRule]
@@ -169,6 +171,7 @@ package struct RouterOptions: Sendable {
         queue: QueueSettings = QueueSettings(),
         health: HealthSettings = HealthSettings(),
         connectors: [Connector] = [],
+        stores: [SharedStore] = [],
         serviceLevel: ServiceLevelRule = ServiceLevelRule(),
         serviceLevelByModel: [String: ServiceLevelRule] = [:],
         serviceLevelByPool: [String: ServiceLevelRule] = [:],
@@ -191,6 +194,7 @@ package struct RouterOptions: Sendable {
         self.queue = queue
         self.health = health
         self.connectors = connectors
+        self.stores = Array(stores.prefix(SharedStore.maximum))
         self.serviceLevel = serviceLevel
         self.serviceLevelByModel = serviceLevelByModel
         self.serviceLevelByPool = serviceLevelByPool

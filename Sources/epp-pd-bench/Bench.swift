@@ -12,7 +12,8 @@ struct Bench: ParsableCommand {
         commandName: "epp-pd-bench",
         abstract: "Measure parts of epp-pd in this process.",
         subcommands: [
-            IndexBench.self, DecideBench.self, PredictBench.self, LoadBench.self, UpstreamBench.self, EchoBench.self,
+            IndexBench.self, IndexSoak.self, DecideBench.self, PredictBench.self, LoadBench.self, UpstreamBench.self,
+            EchoBench.self,
         ]
     )
 }

@@ -58,6 +58,17 @@ struct RandomDecision {
                 openBelow: Double.random(in: 0...1, using: &random)
             )
         )
+        if Int.random(in: 0..<3, using: &random) == 0 {
+            frame.stored = (0..<count).map { _ in
+                guard Bool.random(using: &random) else { return nil }
+                return StoredPrefix(
+                    store: SharedStore.id(0),
+                    tokens: Int.random(in: 1...20_000, using: &random),
+                    bytesPerSecond: Double.random(in: 1e8...2e10, using: &random),
+                    latency: Seconds(Double.random(in: 0...0.01, using: &random))
+                )
+            }
+        }
         request = RequestFacts(
             id: RequestID(1),
             promptTokens: Int.random(in: 1...30_000, using: &random),

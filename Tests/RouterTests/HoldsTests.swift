@@ -47,6 +47,8 @@ struct HoldsTests {
             )
             // A price limit or a guard that ends takes candidates in or out whatever they cost.
             it.request.priceLimit = nil
+            // Requests that a shared store knows are looked at in every round.
+            it.frame.stored = []
             guard let best = search.best(it) else { continue }
             let hold = Self.hold(it, best, floor: search.floor)
             let opens = Int.random(in: 0..<it.frame.states.count, using: &random)

@@ -30,6 +30,7 @@ package final class EngineTokenizer: Sendable {
 
     private struct State {
         var waiting: [Waiting] = []
+        var waitingBytes = 0
         var isStopping = false
         var threads: [ControlThread] = []
     }
@@ -39,6 +40,7 @@ package final class EngineTokenizer: Sendable {
     private let connections: Int
     /// Beyond, a question would wait longer than anybody waits for its answer.
     private static let maxWaiting = 256
+    private static let maxWaitingBytes = 64 << 20
     /// Twelve bytes for each of the most tokens.
     private static let maxAnswerBytes = 12 * TokenList.maxTokens
 
@@ -74,7 +76,10 @@ package final class EngineTokenizer: Sendable {
     ) -> Bool {
         let until = ContinuousClock.now + .seconds(limit.rawValue)
         let isTaken = state.withLock { state in
-            guard !state.isStopping, state.waiting.count < Self.maxWaiting else { return false }
+            guard !state.isStopping, state.waiting.count < Self.maxWaiting,
+                state.waitingBytes + question.body.count <= Self.maxWaitingBytes
+            else { return false }
+            state.waitingBytes += question.body.count
             state.waiting.append(Waiting(question: question, until: until, answer: answer))
             return true
         }
@@ -87,7 +92,9 @@ package final class EngineTokenizer: Sendable {
         while true {
             work.wait()
             let (next, isStopping) = state.withLock { state in
-                (state.waiting.isEmpty ? nil : state.waiting.removeFirst(), state.isStopping)
+                let next = state.waiting.isEmpty ? nil : state.waiting.removeFirst()
+                state.waitingBytes -= next?.question.body.count ?? 0
+                return (next, state.isStopping)
             }
             if isStopping { return nil }
             if let next { return next }

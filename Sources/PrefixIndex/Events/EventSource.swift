@@ -35,6 +35,9 @@ package struct EventOutcome: Sendable, Hashable {
     package var skippedEvents = 0
     /// Events that contradict themselves, or whose block size is no multiple of the unit.
     package var unusableEvents = 0
+    /// Prompts whose engine hash was recomputed from the tokens: equal, and no longer equal.
+    package var recognizedHashes = 0
+    package var differentHashes = 0
     /// The batch could not be read to its end.
     package var isMalformed = false
     /// The publisher belongs to another hash domain: what it held is forgotten, and it should send again from the start.
@@ -53,6 +56,8 @@ package struct EventOutcome: Sendable, Hashable {
         a.refusedBlocks &+= b.refusedBlocks
         a.skippedEvents &+= b.skippedEvents
         a.unusableEvents &+= b.unusableEvents
+        a.recognizedHashes &+= b.recognizedHashes
+        a.differentHashes &+= b.differentHashes
         a.isMalformed = a.isMalformed || b.isMalformed
         a.hasMoved = a.hasMoved || b.hasMoved
     }
@@ -75,6 +80,7 @@ struct EventSource {
     var sharedBlocks = 0
     /// Domains that were tried and are another engine's.
     var foreignDomains: [Int] = []
+    var check = HashCheck()
     /// Since when something may be wrong, in the owner's seconds.
     var doubtfulSince: Double?
 

@@ -273,6 +273,11 @@
             outcome.unusableEvents += 1
             return
         }
+        switch source.check.look(event) {
+        case .recognized: outcome.recognizedHashes += 1
+        case .different: outcome.differentHashes += 1
+        case nil: break
+        }
         hash(event)
         let run = StoredRun(
             tier: event.tier,

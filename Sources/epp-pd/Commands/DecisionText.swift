@@ -8,8 +8,9 @@ import Router
 enum DecisionText {
     static func text(of record: DecisionRecord, candidates limit: Int) -> String {
         let input = record.input
+        let stores = input.pods.compactMap { pod in pod.stored.map { ($0.store, pod.storeName ?? "store") } }
         let names = Dictionary(
-            input.pods.map { ($0.state.id, $0.name) },
+            input.pods.map { ($0.state.id, $0.name) } + stores,
             uniquingKeysWith: { first, _ in first }
         )
         if let byLoad = record.byLoad { return self.text(of: record, byLoad) }
@@ -91,7 +92,8 @@ enum DecisionText {
             case .local(let id): "\(name(id)) (local prefill)"
             case .both(let id): "\(name(id)) (both)"
             }
-        let pull = candidate.pullFrom.map { " pulling from \(name($0))" } ?? ""
+        let verb = candidate.pullFrom.flatMap(SharedStore.place) == nil ? "pulling" : "loading"
+        let pull = candidate.pullFrom.map { " \(verb) from \(name($0))" } ?? ""
         let reason = candidate.ineligible.map { " [\($0.rawValue)]" } ?? ""
         return base + pull + reason
     }

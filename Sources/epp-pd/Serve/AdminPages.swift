@@ -92,6 +92,10 @@ struct AdminPages {
             MetricSamples.Reason("skipped", outcome.skippedEvents),
             MetricSamples.Reason("unusable", outcome.unusableEvents),
         ]
+        samples.events += [
+            MetricSamples.Reason("hash_recognized", outcome.recognizedHashes),
+            MetricSamples.Reason("hash_different", outcome.differentHashes),
+        ]
         let stream = events.statistics
         samples.batches = stream.messages
         samples.malformedBatches = stream.malformed

@@ -20,7 +20,8 @@ struct CacheForecast {
         prefiller = decision.placement.prefiller
         held = Int(min(Double(max(decision.predictedCachedTokens, 0)) / max(trust, 0.01), 1e9))
         hidesPrefill = !pairsReportPrefill && decision.placement.prefiller != decision.placement.destination
-        pulls = decision.pullFrom != nil
+        // What is loaded from a shared store, engines count as cached.
+        pulls = decision.pullFrom.map { SharedStore.place(of: $0) == nil } ?? false
     }
 
     /// The outcome as far as it says anything of the prefiller: a decode pod counts what it was sent, or has itself.

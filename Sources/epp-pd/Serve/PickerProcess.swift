@@ -46,7 +46,7 @@ final class PickerProcess: Sendable {
         let metrics = Metrics()
         let observer = RequestObserver(metrics: metrics, decisionLog: decisionLog)
         let (prefixes, events) = try Self.prefixIndexes(options)
-        let places = KVEventPlaces(service: events)
+        let places = KVEventPlaces(service: events, stores: Self.stores(configuration))
         self.events = events
         discovery = KVEventDiscovery(places: places)
         let tokens = Self.tokens(configuration, unit: prefixes.unit, places)
@@ -222,6 +222,7 @@ extension PickerProcess {
                 classes: options.mode == nil ? configuration.priorities : [],
                 queue: configuration.queue,
                 connectors: catalog.connectors,
+                stores: configuration.kvCache.stores.map(\.store),
                 serviceLevel: configuration.serviceLevel,
                 serviceLevelByModel: configuration.serviceLevelByModel,
                 serviceLevelByPool: configuration.serviceLevelByPool,
@@ -281,6 +282,18 @@ extension PickerProcess {
             fileOptions: FleetFile.Options(engines: configuration.engines),
             engines: configuration.engines
         )
+    }
+
+    private static func stores(_ configuration: PickerConfiguration) -> [KVEventSubscription] {
+        configuration.kvCache.stores.enumerated().map { place, settings in
+            KVEventSubscription(
+                source: EventSourceID(holder: SharedStore.id(place).rawValue, rank: 0),
+                endpoint: settings.endpoint,
+                replay: settings.replay,
+                topic: settings.topic,
+                names: [settings.store.name]
+            )
+        }
     }
 
     private static func tokens(
