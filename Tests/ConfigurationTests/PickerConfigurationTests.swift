@@ -30,8 +30,18 @@ import Testing
               chat: {binding: early, serviceLevel: {tpot: 20ms}, enginePriority: lowestFirst}
               batch: {enginePriority: highestFirst}
             control: {dollarsPerThousand: 5}
+            kvCache:
+              pairCachedTokens: prefill
+              tokenizer: {source: render, deadline: 50ms, connections: 2, cacheMiB: 1, leastBytes: 0}
+              stores: [{name: s, gbps: 8, latency: 1ms, model: m, pods: [p-], kvEvents: {endpoint: "tcp://h:1"}}]
             """
         )
+        #expect(configuration.kvCache.pairsReportPrefill)
+        #expect(configuration.kvCache.tokenizer.source == .render)
+        #expect(configuration.kvCache.tokenizer.deadline == Seconds(0.05))
+        let store = SharedStore(name: "s", model: "m", pods: ["p-"], bytesPerSecond: 1e9, latency: Seconds(0.001))
+        #expect(configuration.kvCache.stores.map(\.store) == [store])
+        #expect(configuration.kvCache.stores.map(\.endpoint) == ["tcp://h:1"])
         #expect(configuration.mode == .balanced)
         #expect(configuration.binding == .late)
         #expect(configuration.priorities.first?.dials == Dials(valueOfTime: 0.3, sloMissPrice: Dollars(0.6)))
@@ -62,6 +72,14 @@ import Testing
         ("control: {attainment: 1}", "control.attainment"),
         ("control: {attainment: 0.9, dollarsPerThousand: 5}", "control"),
         ("control: {}", "control"),
+        ("kvCache: {pairCachedTokens: maybe}", "kvCache.pairCachedTokens"),
+        ("kvCache: {tokenizer: {source: guess}}", "kvCache.tokenizer.source"),
+        ("kvCache: {tokenizer: {deadline: 1h}}", "kvCache.tokenizer.deadline"),
+        (
+            "kvCache: {stores: [{name: s, gbps: 1, kvEvents: {endpoint: 'ipc:///x'}}]}",
+            "kvCache.stores[0].kvEvents.endpoint"
+        ),
+        ("kvCache: {stores: [{name: s}]}", "kvCache.stores[0].gbps"),
     ])
     func namesThePlaceOfWhatIsWrong(text: String, keyPath: String) throws {
         let errors = #expect(throws: ConfigurationErrors.self) { try read(text) }

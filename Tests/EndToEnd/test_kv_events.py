@@ -4,8 +4,10 @@
 
 import itertools
 import json
+import subprocess
 import time
 
+import httpx
 import msgspec
 import pytest
 import rig
@@ -21,9 +23,10 @@ SCALE = 8
 TEXT = "the quick brown fox jumps over the lazy dog and then does it all again, " * 120
 
 
-def configuration(folder, **tokenizer) -> str:
+def configuration(folder, kv=None, **tokenizer) -> str:
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({"kvCache": {"tokenizer": {"source": "tokenize", "deadline": "2s"} | tokenizer}}))
+    tokenizer = {"source": "tokenize", "deadline": "2s"} | tokenizer
+    path.write_text(yaml.safe_dump({"kvCache": {"tokenizer": tokenizer} | (kv or {})}))
     return f"--config={path}"
 
 
@@ -212,3 +215,42 @@ def test_gaps_and_restarts_show(silent_tokenizer):
     publisher.socket.send_multipart([b"", (1).to_bytes(8, "big"), b"\xff garbage"])
     rig.wait_until(lambda: metric("kv_event_batches_total", result="malformed") == 1, "the garbage")
     picker.process.check()
+
+
+def test_a_shared_stores_hits_cost_transfer(tmp_path):
+    """A store that belongs to no pod tells by events what it holds; explain shows what loading it costs."""
+    port = rig.free_port()
+    socket = zmq.Context.instance().socket(zmq.PUB)
+    socket.bind(f"tcp://{HOST}:{port}")
+    store = {"name": "lmcache", "gbps": 80, "latency": "3ms", "kvEvents": {"endpoint": f"tcp://{HOST}:{port}"}}
+    setup = Rig(tmp_path, events_at(rig.free_ports(2)), kv={"stores": [store]})
+    try:
+        text = "known to the store alone " * 400
+        question = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
+        tokens = httpx.post(f"http://{HOST}:{setup.ports[0]}/tokenize", json=question).json()["tokens"]
+        blocks = len(tokens) // 16 // 2
+        event = {
+            "type": "BlockStored", "block_hashes": list(range(1, blocks + 1)), "parent_block_hash": None,
+            "token_ids": tokens[: 16 * blocks], "block_size": 16, "lora_id": None, "medium": "STORAGE",
+            "lora_name": None,
+        }  # fmt: skip
+        numbers = itertools.count()
+
+        def told():
+            payload = msgspec.msgpack.encode([time.time(), [event], 0])
+            socket.send_multipart([b"kv@lmcache@m", next(numbers).to_bytes(8, "big"), payload])
+            return setup.stored() >= blocks
+
+        rig.wait_until(told, "the store's events", every=0.2)
+        status, _, answer = wire.post(setup.envoy.port, chat(text))
+        assert status == 200
+        decision = setup.decision(json.loads(answer)["id"].removeprefix("chatcmpl-"))
+        assert decision["chosen"]["cachedTokens"] == 16 * blocks
+        # 3 ms and the bytes of that many tokens of Llama-3.1-8B at 10 GB/s.
+        assert abs(decision["chosen"]["terms"]["pull"] - (0.003 + 16 * blocks * 131_072 / 10e9)) < 1e-6
+        shown = subprocess.run([rig.binary(), "explain", setup.log], capture_output=True, text=True)
+        assert "loading from lmcache" in shown.stdout
+        assert subprocess.run([rig.binary(), "explain", setup.log, "--check"], capture_output=True).returncode == 0
+    finally:
+        setup.stop()
+        socket.close(0)

@@ -164,6 +164,23 @@ struct KVEventServiceTests {
         #expect(Self.held(index, 1) == 64)
     }
 
+    @Test("ranks publish on ports that count up; where the picker binds, all come to one")
+    func ranks() {
+        let place = KVEventsPlace(
+            endpoint: "tcp://10.0.0.5:5557",
+            replay: "tcp://10.0.0.5:6557",
+            topic: "kv@",
+            ranks: 3
+        )
+        let all = KVEventSubscription.at(place, holder: 4, names: ["a"])
+        #expect(all.map(\.source.rank) == [0, 1, 2] && all.allSatisfy { $0.source.holder == 4 && $0.topic == "kv@" })
+        #expect(all.map(\.endpoint) == (5557...5559).map { "tcp://10.0.0.5:\($0)" })
+        #expect(all.map(\.replay) == (6557...6559).map { "tcp://10.0.0.5:\($0)" })
+        let bound = KVEventSubscription.at(KVEventsPlace(endpoint: "tcp://*:5557", ranks: 2), holder: 4, names: ["a"])
+        #expect(bound.map(\.endpoint) == ["tcp://*:5557", "tcp://*:5557"] && bound.allSatisfy(\.binds))
+        #expect(KVEventSubscription.at(.discovered, holder: 4, names: []).isEmpty)
+    }
+
     @Test("what /kv_event_sources of a real vLLM says")
     func discovery() throws {
         let answer =

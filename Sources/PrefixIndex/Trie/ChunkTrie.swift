@@ -179,10 +179,10 @@ package final class ChunkTrie: @unchecked Sendable {
 
     package var bytes: Int { writer.bytes }
 
-    /// Clears away what is closed, expired or too cold, in steps of 0.1 ms or less. To be called now and then where few
-    /// stores come.
+    /// Clears away what is closed, expired or too cold, in steps of some tenths of a millisecond. To be called now and then
+    /// where few stores come.
     /// - Returns: true while there is more to do.
-    package func maintain(work: Int = 4_096) -> Bool {
+    package func maintain(work: Int = 512) -> Bool {
         writer.beginSweepIfNeeded()
         writer.stepSweep(work: work)
         return !writer.sweep.isIdle || !writer.sweep.dead.isEmpty

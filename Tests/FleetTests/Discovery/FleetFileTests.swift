@@ -129,6 +129,9 @@ private func errors(_ text: String, _ options: FleetFile.Options = FleetFile.Opt
         ("metrics: {path: '/a b'}", "metrics.path"), ("metrics: {host: x}", "metrics.host"),
         ("pricePerHour: -1", "pricePerHour"), ("pricePerHour: .nan", "pricePerHour"),
         ("network: {gbps: 0}", "network.gbps"), ("kvPull: maybe", "kvPull"),
+        ("kvEvents: {endpoint: 'tcp://h:5', ranks: 0}", "kvEvents.ranks"),
+        ("kvEvents: {endpoint: 'tcp://h:65535', ranks: 2}", "kvEvents.ranks"),
+        ("kvEvents: {discover: maybe, endpoint: 'tcp://h:5'}", "kvEvents.discover"),
         ("kvEvents: {endpoint: 'ipc:///x'}", "kvEvents.endpoint"), ("kvEvents: {}", "kvEvents.endpoint"),
         ("kvEvents: {endpoint: 'tcp://h:65535'}, count: 2", "count"), ("labels: [a]", "labels"), ("size: 1", "size"),
     ])
