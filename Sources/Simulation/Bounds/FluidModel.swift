@@ -122,14 +122,18 @@ struct FluidModel {
         for c in classes.indices {
             let needed = [(load, classes[c].count), (firstExtra + c, -1)]
             program.add(needed + groups.indices.map { (promptIndex(c, $0), -1) }, atMost: 0)
-            // None is computed twice for the sake of what could ride on it.
-            let once = [(load, -classes[c].count)] + groups.indices.map { (promptIndex(c, $0), 1.0) }
-            program.add(once, atMost: 0)
             let answered = groups.indices.filter(mayDecode).map { (answerIndex(c, $0), -1.0) }
             program.add(needed + answered, atMost: 0)
             program.add([(firstExtra + c, 1), (load, -classes[c].count)], atMost: 0)
         }
         program.add(classes.indices.map { (firstExtra + $0, 1) } + [(load, -free * total)], atMost: 0)
+        // With the rows above: none is computed twice for the sake of what could ride on it.
+        var once = [(load, -total)]
+        for c in classes.indices {
+            once.append((firstExtra + c, 1))
+            once += groups.indices.map { (promptIndex(c, $0), 1) }
+        }
+        program.add(once, atMost: 0)
         return program.solved()?.value
     }
 

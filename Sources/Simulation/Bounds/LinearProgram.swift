@@ -11,6 +11,8 @@ struct LinearProgram {
     private var rows: [(coefficients: [Double], limit: Double)] = []
 
     private static let epsilon = 1e-9
+    /// Far below a request or a millisecond, which limits are made of.
+    private static let perturbation = 1e-8
     /// Pivots after which the search is given up: many times what a program of this size takes.
     private static let mostPivots = 50_000
 
@@ -28,7 +30,9 @@ struct LinearProgram {
     mutating func add(_ pairs: [(variable: Int, coefficient: Double)], atMost limit: Double) {
         var row = [Double](repeating: 0, count: count)
         for pair in pairs { row[pair.variable] += pair.coefficient }
-        rows.append((row, max(limit, 0)))
+        // Limits that differ a little keep pivots from standing still where many would be equal (Charnes, 1952).
+        let share = Double(rows.count &* 0x9E37 & 0xFFFF) / 65536
+        rows.append((row, max(limit, 0) + Self.perturbation * (1 + share)))
     }
 
     /// - Returns: nil where the objective has no bound, or where rounding keeps the method from an end.
@@ -72,7 +76,7 @@ struct LinearProgram {
         var least = Double.infinity
         for (row, line) in tableau.enumerated() where line[entering] > epsilon {
             let ratio = line[width - 1] / line[entering]
-            if ratio < least - epsilon || (ratio <= least + epsilon && best.map { basis[row] < basis[$0] } ?? true) {
+            if ratio < least || (ratio == least && best.map { basis[row] < basis[$0] } ?? true) {
                 least = min(ratio, least)
                 best = row
             }
