@@ -71,7 +71,8 @@ let package = Package(
         room("PrefixIndex", ["CIndexKernels", "CLZ4", "CXXHash"]),
         room("Router", ["CostModel", "PrefixIndex", deque, heap]),
         room("Gateway", ["Router", "PrefixIndex", "CostModel", "CNghttp2", "CSimdjson", "CZlib"]),
-        room("Telemetry", ["Router", "CostModel"]),
+        room("Autoscaling", ["Router", "CostModel"]),
+        room("Telemetry", ["Router", "CostModel", "Autoscaling"]),
         room("Simulation", ["Router", "CostModel", "PrefixIndex", heap, deque]),
         // Rooms with I/O.
         room("Configuration", ["Router", "CostModel", "CZlib", yams]),
@@ -82,7 +83,7 @@ let package = Package(
             name: "epp-pd",
             dependencies: [
                 "CostModel", "PrefixIndex", "Router", "Gateway", "Transport", "Configuration", "Fleet", "Telemetry",
-                "Kubernetes",
+                "Kubernetes", "Autoscaling",
                 "Simulation", "CLinux", "CSimdjson", "CZlib", argumentParser, logging, httpServer, sockets,
             ],
             swiftSettings: settings
@@ -94,7 +95,8 @@ let package = Package(
         tests("PrefixIndex"),
         tests("Router", ["CostModel", "PrefixIndex"]),
         tests("Gateway", ["Router", "CostModel", "PrefixIndex", "CExtProc"]),
-        tests("Telemetry", ["Router", "CostModel"]),
+        tests("Autoscaling", ["Router", "CostModel"]),
+        tests("Telemetry", ["Router", "CostModel", "Autoscaling"]),
         tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),

@@ -380,7 +380,9 @@ package enum MetricFamilies {
     )
 
     /// In the order of the page.
-    package static let all: [MetricFamily] = [
+    package static let all: [MetricFamily] = own + ScalingFamilies.all
+
+    private static let own: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
         lateBinding, queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration,
         ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,

@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 package import Router
+package import Autoscaling
 
 /// What other rooms count by themselves; read when the page is made.
 package struct MetricSamples: Sendable, Hashable {
@@ -43,6 +44,7 @@ package struct MetricSamples: Sendable, Hashable {
     package var residentBytes = 0
     package var isReady = false
     package var version = ""
+    package var scaling = ScalingReport()
 
     package init() {}
 }

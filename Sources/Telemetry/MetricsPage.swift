@@ -15,6 +15,7 @@ enum MetricsPage {
         knowledge(store, samples, &page)
         prefixes(samples.index, &page)
         process(samples, &page)
+        ScalingPage.render(samples.scaling, &page)
         return page.text
     }
 

@@ -34,7 +34,8 @@ import Testing
         var names: Set<String> = []
         for family in MetricFamilies.all {
             #expect(names.insert(family.name).inserted, "\(family.name) twice")
-            #expect(family.name.hasPrefix("epp_pd_"))
+            // The second prefix is the Inference Extension's.
+            #expect(family.name.hasPrefix("epp_pd_") || family.name.hasPrefix("inference_pool_"))
             #expect(family.name.hasSuffix("_total") == (family.kind == .counter), "\(family.name)")
             #expect(family.help.hasSuffix("."), "\(family.name)")
             #expect(!family.help.contains("\n"))

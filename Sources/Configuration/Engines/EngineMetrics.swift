@@ -47,6 +47,9 @@ package struct EngineMetrics: Sendable, Hashable {
             Entry(.prefillTimeCount, ["vllm:request_prefill_time_seconds_count"]),
             Entry(.decodeTimeSum, ["vllm:request_decode_time_seconds_sum"]),
             Entry(.decodeTimeCount, ["vllm:request_decode_time_seconds_count"]),
+            Entry(.transferredTokens, ["vllm:external_prefix_cache_hits_total"]),
+            Entry(.ttftCount, ["vllm:time_to_first_token_seconds_count"]),
+            Entry(.tpotCount, ["vllm:request_time_per_output_token_seconds_count"]),
         ]
     )
 

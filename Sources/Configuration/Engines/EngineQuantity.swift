@@ -20,6 +20,11 @@ package enum EngineQuantity: Int, Sendable, Hashable, CaseIterable {
     case queueTimeSum, queueTimeCount
     case prefillTimeSum, prefillTimeCount
     case decodeTimeSum, decodeTimeCount
+    /// Prompt tokens whose KV came from another server. Counter.
+    case transferredTokens
+    /// Histograms of the time to first token and per output token: requests, and those within the service level.
+    case ttftCount, ttftWithin
+    case tpotCount, tpotWithin
 
     /// The key under which a configuration names its series.
     package var key: String { String(describing: self) }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// What one metrics page of a pod said that counts for scaling.
+package struct PodReading: Sendable, Hashable {
+    package var counters: PodCounters
+    /// Whether the page tells which prompt tokens came from another server. Without it a decode pod's prompts cannot be
+    /// told from those that it was sent.
+    package var tellsTransfers: Bool
+
+    package init(counters: PodCounters, tellsTransfers: Bool) {
+        self.counters = counters
+        self.tellsTransfers = tellsTransfers
+    }
+}
