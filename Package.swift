@@ -95,7 +95,7 @@ let package = Package(
         tests("PrefixIndex"),
         tests("Router", ["CostModel", "PrefixIndex"]),
         tests("Gateway", ["Router", "CostModel", "PrefixIndex", "CExtProc"]),
-        tests("Autoscaling", ["Router", "CostModel"]),
+        tests("Autoscaling", ["Router", "CostModel", "Simulation"]),
         tests("Telemetry", ["Router", "CostModel", "Autoscaling"]),
         tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
         tests("Configuration", ["Router", "CostModel"]),
@@ -106,7 +106,10 @@ let package = Package(
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(
             name: "CommandTests",
-            dependencies: ["epp-pd", "Configuration", "CostModel", "Fleet", "Router", argumentParser, logging],
+            dependencies: [
+                "epp-pd", "Autoscaling", "Configuration", "CostModel", "Fleet", "Gateway", "Router", argumentParser,
+                logging,
+            ],
             swiftSettings: settings
         ),
     ],

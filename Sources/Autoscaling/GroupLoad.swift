@@ -44,4 +44,3 @@ package struct GroupProfile: Sendable, Hashable {
         self.rule = rule
     }
 }
-

@@ -372,6 +372,11 @@ package enum MetricFamilies {
         "Resident memory of the process."
     )
     static let ready = MetricFamily("epp_pd_ready", .gauge, "1 while the picker takes requests.")
+    static let leader = MetricFamily(
+        "epp_pd_leader",
+        .gauge,
+        "1 while the picker leads its replicas, or nobody is elected."
+    )
     static let buildInfo = MetricFamily(
         "epp_pd_build_info",
         .gauge,
@@ -391,6 +396,7 @@ package enum MetricFamilies {
         poolTokens, scrapes, scrapeErrors, modelLists, snapshots, reloads, fileIsBad, profiles, indexBytes, indexBlocks,
         indexHeldBlocks, indexBudget, indexEvictions, indexDomains, kvEvents, kvBatches, kvGaps, kvLost, kvRestarts,
         kvReplays, kvPublishers, hitTokens, hitRatio, distrusted, prefixKeys,
-        servedElsewhere, protocolViolations, decisionLogDropped, processorTime, residentMemory, ready, buildInfo,
+        servedElsewhere, protocolViolations, decisionLogDropped, processorTime, residentMemory, ready, leader,
+        buildInfo,
     ]
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-package import Router
 package import Autoscaling
+package import Router
 
 /// What other rooms count by themselves; read when the page is made.
 package struct MetricSamples: Sendable, Hashable {
@@ -43,6 +43,7 @@ package struct MetricSamples: Sendable, Hashable {
     package var processorSeconds = 0.0
     package var residentBytes = 0
     package var isReady = false
+    package var isLeader = true
     package var version = ""
     package var scaling = ScalingReport()
 

@@ -188,6 +188,7 @@ enum MetricsPage {
         page.sample(F.processorTime, [], samples.processorSeconds)
         single(F.residentMemory, samples.residentBytes, &page)
         single(F.ready, samples.isReady ? 1 : 0, &page)
+        single(F.leader, samples.isLeader ? 1 : 0, &page)
         page.begin(F.buildInfo)
         page.sample(F.buildInfo, [samples.version], 1)
     }

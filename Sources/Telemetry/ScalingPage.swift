@@ -2,6 +2,8 @@
 // Copyright the epp-pd authors
 
 package import Autoscaling
+import CostModel
+import Router
 
 extension MetricFamily {
     /// What a group's report says under this name. nil where it is not known, and for other names.

@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test("Replicas that see different halves of the traffic differ by one at most", arguments: 1...12 as ClosedRange<UInt64>)
+    @Test("Replicas that see different halves of the traffic differ by one at most", arguments: UInt64(1)...12)
     func replicasAgree(seed: UInt64) {
         var random = SplitMix64(seed: seed)
         let base = Double.random(in: 2...60, using: &random)
@@ -40,14 +40,18 @@ import Testing
         let ids = farm.servers.map(\.id)
         var worst = 0
         // One replica carries only prompts for the first half of the pods, and its queue; the other the rest.
-        run(&farm, &watchers, seconds: 1200, own: { index in
+        func own(_ index: Int) -> OwnWork {
             let mine = index == 0 ? ids.prefix(5) : ids.suffix(5)
             return OwnWork(
                 pods: Dictionary(uniqueKeysWithValues: mine.map { ($0, OwnWork.Pod(inFlight: 1, backlog: .zero)) }),
                 held: index == 0 ? 40 : 0,
                 isWhole: false
             )
-        }, rate: { base * (1 + swing * max(0, ($0 / period).truncatingRemainder(dividingBy: 1))) }) { now, watchers, _ in
+        }
+        func rate(_ now: Double) -> Double {
+            base * (1 + swing * max(0, (now / period).truncatingRemainder(dividingBy: 1)))
+        }
+        run(&farm, &watchers, seconds: 1200, own: own, rate: rate) { now, watchers, _ in
             // Both have their first rates, and both have ticked in this second.
             guard now >= 30, abs(now - now.rounded(.down) - 0.2) < 0.1 else { return }
             for role in [Role.prefill, .decode] {

@@ -164,7 +164,9 @@ class MetricsPage:
 class Picker:
     """`epp-pd serve` over a fleet file."""
 
-    def __init__(self, folder: Path, fleet: dict, *flags: str, name: str = "picker", secure: bool = False):
+    def __init__(
+        self, folder: Path, fleet: dict, *flags: str, name: str = "picker", secure: bool = False, wait_for="/readyz"
+    ):
         self.fleet_file = folder / f"{name}-fleet.yaml"
         self.write_fleet(fleet)
         self.port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
@@ -177,7 +179,7 @@ class Picker:
             ],
             folder,
         )  # fmt: skip
-        self.process.ready(lambda: http_get(self.metrics_port, "/readyz")[0] == 200)
+        self.process.ready(lambda: http_get(self.metrics_port, wait_for)[0] == 200)
 
     def write_fleet(self, fleet: dict) -> None:
         text = yaml.safe_dump(fleet, sort_keys=False)

@@ -80,13 +80,17 @@ import Testing
         }
         if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] == "1" {
             let lines = text.components(separatedBy: "\n")
-            let head = lines.prefix { !$0.hasPrefix("| `epp_pd_") }
-            let tail = lines.dropFirst(head.count).drop { $0.hasPrefix("| `epp_pd_") }
+            let head = lines.prefix { !Self.isRow($0) }
+            let tail = lines.dropFirst(head.count).drop(while: Self.isRow)
             text = (Array(head) + rows + Array(tail)).joined(separator: "\n")
             try text.write(to: file, atomically: true, encoding: .utf8)
         }
-        let documented = text.components(separatedBy: "\n").filter { $0.hasPrefix("| `epp_pd_") }
+        let documented = text.components(separatedBy: "\n").filter(Self.isRow)
         #expect(documented == rows)
+    }
+
+    private static func isRow(_ line: String) -> Bool {
+        line.hasPrefix("| `epp_pd_") || line.hasPrefix("| `inference_pool_")
     }
 
     private func value(_ series: String, _ metrics: Metrics) -> Double? {

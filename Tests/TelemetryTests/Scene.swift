@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import Autoscaling
 import CostModel
 import Router
 import Telemetry
@@ -91,9 +92,34 @@ enum Scene {
         return metrics
     }
 
+    /// One group of which all is known, and one of which nothing is.
+    static let scaling: ScalingReport = {
+        var report = ScalingReport()
+        var prefill = GroupReport(
+            group: PodGroup(pool: "default", role: .prefill, accelerator: "h100-sxm", model: "m")
+        )
+        prefill.replicas = 1
+        prefill.desiredReplicas = 3
+        prefill.backlog = Seconds(2.5)
+        prefill.utilization = 1.25
+        prefill.kvUse = 0.25
+        prefill.promptTokensPerSecond = 12_000
+        prefill.outputTokensPerSecond = 4.5
+        prefill.requestsInFlight = 3
+        prefill.attainment = 0.97
+        report.groups = [
+            prefill,
+            GroupReport(group: PodGroup(pool: "default", role: .decode, accelerator: "h200-sxm", model: "m")),
+        ]
+        var scaler = FleetScaler { _ in ServiceLevelRule() }
+        report.pools = scaler.tick(snapshot.endpoints, own: OwnWork(), at: Instant(0)).pools
+        return report
+    }()
+
     static func samples() -> MetricSamples {
         var samples = MetricSamples()
         samples.scrapes = 100
+        samples.scaling = scaling
         samples.scrapeErrors = [.init("refused", 3), .init("timeout", 0)]
         samples.modelLists = 4
         samples.snapshots = 50

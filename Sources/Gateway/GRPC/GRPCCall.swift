@@ -66,6 +66,25 @@ package protocol GRPCCallHandler: AnyObject {
 package protocol GRPCService: AnyObject {
     /// - Returns: the handler, or nil where the method is not known: the call then ends as `unimplemented`.
     func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)?
+    /// - Returns: the answer to a plain GET, or nil where only gRPC is served.
+    func page(path: String) -> HTTPPage?
+}
+
+extension GRPCService {
+    package func page(path: String) -> HTTPPage? { nil }
+}
+
+/// An answer to a plain GET over HTTP/2.
+package struct HTTPPage: Sendable, Hashable {
+    package var status: Int
+    package var contentType: String
+    package var body: [UInt8]
+
+    package init(status: Int, contentType: String, body: [UInt8]) {
+        self.status = status
+        self.contentType = contentType
+        self.body = body
+    }
 }
 
 extension GRPCCallHandler {

@@ -30,6 +30,8 @@ final class GRPCServerCall: GRPCCall {
         case started
         /// Trailers follow the queue.
         case finishing(GRPCStatus)
+        /// The queue is a page: nothing follows.
+        case page
         case ended
     }
 
@@ -46,6 +48,7 @@ final class GRPCServerCall: GRPCCall {
     }
 
     func requestComplete() {
+        if request.isGET, let page = session.service.page(path: request.path) { return send(page) }
         guard request.isPOST else { return session.submitRejection(self, httpStatus: 405) }
         guard request.isGRPC else { return session.submitRejection(self, httpStatus: 415) }
         if request.encoding == .unknown {
@@ -97,7 +100,7 @@ final class GRPCServerCall: GRPCCall {
         guard handler != nil else { return false }
         switch response {
         case .none, .started: return true
-        case .finishing, .ended: return false
+        case .finishing, .page, .ended: return false
         }
     }
 
@@ -117,7 +120,7 @@ final class GRPCServerCall: GRPCCall {
         guard isOpen else { return }
         switch response {
         case .none, .started: break
-        case .finishing, .ended: return
+        case .finishing, .page, .ended: return
         }
         let total = GRPCMessageReader.prefixBytes + size
         guard size >= 0, size <= Int(UInt32.max), total <= session.limits.maxStreamQueueBytes - queue.count,
@@ -142,18 +145,37 @@ final class GRPCServerCall: GRPCCall {
         case .started:
             response = .finishing(status)
             pump()
-        case .finishing, .ended: break
+        case .finishing, .page, .ended: break
         }
+    }
+
+    private func send(_ page: HTTPPage) {
+        let count = page.body.count
+        guard count <= session.limits.maxStreamQueueBytes, session.mayQueue(count) else { return overflow() }
+        unsafe queue.append(size: count) { room in
+            unsafe page.body.withUnsafeBytes { unsafe room.copyMemory(from: $0) }
+        }
+        session.queued(count)
+        response = .page
+        session.startPage(self, page)
     }
 
     /// What nghttp2 shall do when it could send `limit` bytes of this call.
     enum NextPiece {
         case wait
-        case send(Int, isLast: Bool)
+        case send(Int, isLast: Bool, hasTrailers: Bool = true)
     }
 
     func nextPiece(upTo limit: Int) -> NextPiece {
         let count = min(limit, queue.count)
+        if case .page = response {
+            let isLast = count == queue.count
+            if isLast {
+                response = .ended
+                areTrailersSent = true
+            }
+            return .send(count, isLast: isLast, hasTrailers: false)
+        }
         guard count == queue.count, case .finishing(let status) = response else {
             isDeferred = count == 0
             return count == 0 ? .wait : .send(count, isLast: false)

@@ -6,12 +6,13 @@ struct RequestFields {
     enum Encoding { case identity, gzip, unknown }
 
     private(set) var isPOST = false
+    private(set) var isGET = false
     private(set) var isGRPC = false
     private(set) var encoding = Encoding.identity
     private(set) var path = ""
 
-    /// Longest path looked at: gRPC paths are a service's and a method's name.
-    private static let maxPathBytes = 512
+    /// Longest path looked at: gRPC paths are a service's and a method's name, those of pages have a label selector.
+    private static let maxPathBytes = 4096
 
     mutating func take(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, _ session: HTTP2Session) {
         // Lengths tell the four wanted fields apart from most others.
@@ -20,6 +21,7 @@ struct RequestFields {
             if value.count <= Self.maxPathBytes { unsafe path = session.sharedPath(value) }
         case 7 where unsafe name.isEqual(to: ":method"):
             unsafe isPOST = value.isEqual(to: "POST")
+            unsafe isGET = value.isEqual(to: "GET")
         case 12 where unsafe name.isEqual(to: "content-type"):
             unsafe isGRPC = Self.isGRPC(value)
         case 13 where unsafe name.isEqual(to: "grpc-encoding"):

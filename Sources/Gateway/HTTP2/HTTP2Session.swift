@@ -144,6 +144,11 @@ internal import CNghttp2
         announceOutput()
     }
 
+    func startPage(_ call: GRPCServerCall, _ page: HTTPPage) {
+        unsafe ResponseFields.submitPage(raw, call, status: page.status, contentType: page.contentType)
+        announceOutput()
+    }
+
     func submitTrailers(_ call: GRPCServerCall, _ status: GRPCStatus) {
         unsafe ResponseFields.submitTrailers(raw, call.streamID, status)
     }

@@ -10,6 +10,32 @@ enum ResponseFields {
 
     /// HTTP 200 and the promise of messages: the call's queue follows.
     static func submitStart(_ raw: OpaquePointer, _ call: GRPCServerCall) {
+        var provider = unsafe provider(of: call)
+        withFields(2) { fields in
+            fields.add(":status", "200")
+            fields.add("content-type", "application/grpc")
+            unsafe nghttp2_submit_response(raw, call.streamID, fields.start, fields.count, &provider)
+        }
+    }
+
+    /// The head of a page: the call's queue follows, and is all.
+    static func submitPage(_ raw: OpaquePointer, _ call: GRPCServerCall, status: Int, contentType: String) {
+        var provider = unsafe provider(of: call)
+        let status = Array("\(status)".utf8)
+        let contentType = Array(contentType.utf8)
+        unsafe status.withUnsafeBufferPointer { status in
+            unsafe contentType.withUnsafeBufferPointer { contentType in
+                withFields(3) { fields in
+                    unsafe fields.add(":status", copying: status)
+                    unsafe fields.add("content-type", copying: contentType)
+                    fields.add("cache-control", "no-cache, private")
+                    unsafe nghttp2_submit_response(raw, call.streamID, fields.start, fields.count, &provider)
+                }
+            }
+        }
+    }
+
+    private static func provider(of call: GRPCServerCall) -> nghttp2_data_provider {
         var provider = unsafe nghttp2_data_provider()
         unsafe provider.source.ptr = Unmanaged.passUnretained(call).toOpaque()
         unsafe provider.read_callback = { _, _, _, limit, flags, source, _ in
@@ -19,21 +45,15 @@ enum ResponseFields {
             return unsafe Unmanaged<GRPCServerCall>.fromOpaque(call)._withUnsafeGuaranteedRef { call in
                 switch call.nextPiece(upTo: limit) {
                 case .wait: return Int(NGHTTP2_ERR_DEFERRED.rawValue)
-                case .send(let count, let isLast):
+                case .send(let count, let isLast, let hasTrailers):
                     unsafe flags.pointee = NGHTTP2_DATA_FLAG_NO_COPY.rawValue
-                    if isLast {
-                        unsafe flags.pointee |=
-                            NGHTTP2_DATA_FLAG_EOF.rawValue | NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-                    }
+                    if isLast { unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue }
+                    if isLast, hasTrailers { unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue }
                     return count
                 }
             }
         }
-        withFields(2) { fields in
-            fields.add(":status", "200")
-            fields.add("content-type", "application/grpc")
-            unsafe nghttp2_submit_response(raw, call.streamID, fields.start, fields.count, &provider)
-        }
+        return unsafe provider
     }
 
     static func submitTrailers(_ raw: OpaquePointer, _ streamID: Int32, _ status: GRPCStatus) {

@@ -11,11 +11,26 @@ package struct TLSOptions: Sendable {
     package var minimumVersion = TLSVersion.v1_2
     /// Whether changed files are read again.
     package var reloads = true
+    /// Whom to serve. nil: everybody.
+    package var clients: TLSClients?
 
     package init(certificateFolder: String? = nil, minimumVersion: TLSVersion = .v1_2, reloads: Bool = true) {
         self.certificateFolder = certificateFolder
         self.minimumVersion = minimumVersion
         self.reloads = reloads
+    }
+}
+
+/// The clients that are served: those with a certificate of this authority, and of one of these names.
+package struct TLSClients: Sendable, Hashable {
+    /// A PEM file.
+    package var authorityFile: String
+    /// Common names. Empty: every name that the authority signed.
+    package var names: [String]
+
+    package init(authorityFile: String, names: [String]) {
+        self.authorityFile = authorityFile
+        self.names = names
     }
 }
 
@@ -69,12 +84,17 @@ package final class TLSCertificates: Sendable {
     private static func load(_ options: TLSOptions) throws(TLSError) -> TLSContext {
         guard let folder = options.certificateFolder else {
             let hosts = ["localhost", hostName(), "127.0.0.1", "::1"].compactMap { $0 }
-            return try TLSContext(selfSignedFor: hosts, minimumVersion: options.minimumVersion)
+            return try TLSContext(
+                selfSignedFor: hosts,
+                minimumVersion: options.minimumVersion,
+                clients: options.clients
+            )
         }
         return try TLSContext(
             certificate: "\(folder)/\(certificateName)",
             key: "\(folder)/\(keyName)",
-            minimumVersion: options.minimumVersion
+            minimumVersion: options.minimumVersion,
+            clients: options.clients
         )
     }
 

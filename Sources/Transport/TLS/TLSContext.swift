@@ -45,9 +45,13 @@ package enum TLSVersion: String, Sendable, Hashable, CaseIterable {
     private static let suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
     private static let olderCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
-    private init(minimumVersion: TLSVersion) throws(TLSError) {
+    /// Common names of clients that are served. nil: clients show no certificate.
+    let clientNames: [String]?
+
+    private init(minimumVersion: TLSVersion, clients: TLSClients? = nil) throws(TLSError) {
         guard let raw = unsafe SSL_CTX_new(TLS_server_method()) else { throw .last("SSL_CTX_new") }
         unsafe self.raw = raw
+        clientNames = clients?.names
         unsafe cssl_set_server_defaults(raw)
         guard unsafe cssl_set_min_version(raw, minimumVersion.code) == 1 else { throw .last("minimum TLS version") }
         guard unsafe SSL_CTX_set_ciphersuites(raw, Self.suites) == 1,
@@ -71,21 +75,41 @@ package enum TLSVersion: String, Sendable, Hashable, CaseIterable {
             },
             nil
         )
+        if let clients { try ask(clients.authorityFile) }
     }
 
     deinit { unsafe SSL_CTX_free(raw) }
 
+    /// Serves only clients that show a certificate of the authority.
+    private func ask(_ authorityFile: String) throws(TLSError) {
+        guard unsafe SSL_CTX_load_verify_file(raw, authorityFile) == 1,
+            let names = unsafe SSL_load_client_CA_file(authorityFile)
+        else { throw .last(authorityFile) }
+        // The names tell a client which of its certificates is wanted; the context owns them from here.
+        unsafe SSL_CTX_set_client_CA_list(raw, names)
+        unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
+    }
+
     /// Reads a certificate chain and its key from PEM files.
-    convenience init(certificate: String, key: String, minimumVersion: TLSVersion) throws(TLSError) {
-        try self.init(minimumVersion: minimumVersion)
+    convenience init(
+        certificate: String,
+        key: String,
+        minimumVersion: TLSVersion,
+        clients: TLSClients? = nil
+    ) throws(TLSError) {
+        try self.init(minimumVersion: minimumVersion, clients: clients)
         guard unsafe SSL_CTX_use_certificate_chain_file(raw, certificate) == 1 else { throw .last(certificate) }
         guard unsafe SSL_CTX_use_PrivateKey_file(raw, key, SSL_FILETYPE_PEM) == 1 else { throw .last(key) }
         guard unsafe SSL_CTX_check_private_key(raw) == 1 else { throw .last("\(key) does not fit \(certificate)") }
     }
 
     /// Makes a certificate of its own, for peers that do not verify it.
-    convenience init(selfSignedFor hosts: [String], minimumVersion: TLSVersion) throws(TLSError) {
-        try self.init(minimumVersion: minimumVersion)
+    convenience init(
+        selfSignedFor hosts: [String],
+        minimumVersion: TLSVersion,
+        clients: TLSClients? = nil
+    ) throws(TLSError) {
+        try self.init(minimumVersion: minimumVersion, clients: clients)
         let made = try SelfSignedCertificate(hosts: hosts)
         guard unsafe SSL_CTX_use_certificate(raw, made.certificate) == 1 else { throw .last("SSL_CTX_use_certificate") }
         guard unsafe SSL_CTX_use_PrivateKey(raw, made.key) == 1 else { throw .last("SSL_CTX_use_PrivateKey") }

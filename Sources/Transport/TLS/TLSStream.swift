@@ -19,12 +19,14 @@ internal import Gateway
     /// Why the stream failed.
     private(set) var failure: TLSError?
 
+    private let clientNames: [String]?
     private let ssl: OpaquePointer
     /// Owned by `ssl`.
     private let incomingBIO: OpaquePointer
     private let outgoingBIO: OpaquePointer
 
     init(_ context: TLSContext) throws(TLSError) {
+        clientNames = context.clientNames
         guard let ssl = unsafe SSL_new(context.raw) else { throw .last("SSL_new") }
         guard let incoming = unsafe BIO_new(BIO_s_mem()) else {
             unsafe SSL_free(ssl)
@@ -118,6 +120,14 @@ internal import Gateway
         var name: UnsafePointer<UInt8>?
         var count: UInt32 = 0
         unsafe SSL_get0_alpn_selected(ssl, &name, &count)
+        if let clientNames, !clientNames.isEmpty {
+            let name = clientName
+            guard let name, clientNames.contains(name) else {
+                state = .failed
+                failure = TLSError("the client's certificate is that of \(name ?? "nobody"), which is not served")
+                return
+            }
+        }
         // Without ALPN the peer would speak something else, or not know what we speak (RFC 9113 section 3.3).
         if unsafe UnsafeBufferPointer(start: name, count: Int(count)).elementsEqual("h2".utf8) {
             state = .established
@@ -125,6 +135,18 @@ internal import Gateway
             state = .failed
             failure = TLSError("the peer did not offer h2 by ALPN")
         }
+    }
+
+    /// The common name in the client's certificate, which OpenSSL has verified.
+    private var clientName: String? {
+        guard let certificate = unsafe SSL_get1_peer_certificate(ssl) else { return nil }
+        defer { unsafe X509_free(certificate) }
+        // ub-common-name is 64 (RFC 5280, appendix A); one byte for the end.
+        var text = [CChar](repeating: 0, count: 65)
+        let subject = unsafe X509_get_subject_name(certificate)
+        let count = unsafe X509_NAME_get_text_by_NID(subject, NID_commonName, &text, CInt(text.count))
+        guard count > 0 else { return nil }
+        return String(decoding: text.prefix(Int(count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
     private func fail(_ what: String) {

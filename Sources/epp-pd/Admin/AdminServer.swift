@@ -4,12 +4,15 @@
 import FlyingFox
 import FlyingSocks
 import Foundation
+import Kubernetes
 import Synchronization
 
 /// One page of the admin server: made anew for each request, off the data plane.
 struct AdminPage: Sendable {
     var path: String
     var contentType: String
+    /// Whether only those see it whom the cluster allows to.
+    var isProtected = false
     /// The HTTP status and the text.
     var make: @Sendable () -> (status: Int, body: String)
 
@@ -33,8 +36,10 @@ final class AdminServer: Sendable {
     private let server: HTTPServer
     private let task = Mutex<Task<Void, any Error>?>(nil)
 
+    /// `access` guards the protected pages; nil: everybody sees them.
+    ///
     /// - Throws: where `address` is no IP address.
-    init(address: String?, port: UInt16, pages: [AdminPage]) throws {
+    init(address: String?, port: UInt16, pages: [AdminPage], access: MetricsAccess? = nil) throws {
         let place: any SocketAddress =
             switch address {
             // Every address: Linux takes IPv4 on it too (net.ipv6.bindv6only is 0 where nobody changed it).
@@ -46,7 +51,7 @@ final class AdminServer: Sendable {
             address: place,
             timeout: Self.timeout,
             logger: .disabled,
-            handler: AdminHandler(pages: pages)
+            handler: AdminHandler(pages: pages, access: access)
         )
     }
 
@@ -106,6 +111,7 @@ final class AdminServer: Sendable {
 /// Finds the page by its exact path.
 private struct AdminHandler: HTTPHandler {
     var pages: [AdminPage]
+    var access: MetricsAccess?
 
     func handleRequest(_ request: HTTPRequest) async throws -> HTTPResponse {
         guard let page = pages.first(where: { $0.path == request.path }) else {
@@ -115,8 +121,21 @@ private struct AdminHandler: HTTPHandler {
         guard request.method == .GET || request.method == .HEAD else {
             return Self.response(405, AdminPage.text, "GET only\n")
         }
+        if page.isProtected, let access, let refusal = await Self.refusal(request, access) { return refusal }
         let (status, body) = page.make()
         return Self.response(status, page.contentType, request.method == .HEAD ? "" : body)
+    }
+
+    private static func refusal(_ request: HTTPRequest, _ access: MetricsAccess) async -> HTTPResponse? {
+        switch await access.access(authorization: request.headers[.authorization], path: request.path) {
+        case .allowed: return nil
+        case .unauthenticated(let why):
+            var response = response(401, AdminPage.text, why + "\n")
+            response.headers[HTTPHeader("WWW-Authenticate")] = "Bearer"
+            return response
+        case .forbidden(let why): return response(403, AdminPage.text, why + "\n")
+        case .unknown(let why): return response(503, AdminPage.text, why + "\n")
+        }
     }
 
     private static func response(_ status: Int, _ contentType: String, _ body: String) -> HTTPResponse {

@@ -14,13 +14,14 @@ struct ReferenceFlags {
     /// Our own boolean options: `--x` means `--x=true`.
     static let booleans: Set<String> = [
         "secure-serving", "enable-cert-reload", "health-checking", "disable-endpoint-subset-filter",
-        "pass-unknown-models", "decision-header", "destination-list",
+        "pass-unknown-models", "external-scaler", "metrics-endpoint-auth", "ha-enable-leader-election",
+        "decision-header", "destination-list",
     ]
 
     /// Boolean flags of the reference picker without effect here.
     private static let ignoredBooleans: Set<String> = [
         "enable-pprof", "tracing", "emit-endpoint-scores", "allow-experimental-plugins", "enable-grpc-stream-metrics",
-        "zap-devel", "metrics-endpoint-auth", "ha-enable-leader-election",
+        "zap-devel",
     ]
 
     /// Flags with a value of the reference picker without effect here.

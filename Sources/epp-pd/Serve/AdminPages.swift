@@ -20,14 +20,18 @@ struct AdminPages {
     let bodies: BodyBudget
     let decisionLog: DecisionLog?
     let events: KVEventService
+    let scaling: ScalingService
 
     var all: [AdminPage] {
-        [
-            AdminPage("/metrics", Metrics.contentType) { (200, metrics.page(samples())) },
+        var metricsPage = AdminPage("/metrics", Metrics.contentType) { (200, metrics.page(samples())) }
+        metricsPage.isProtected = true
+        return [
+            metricsPage,
             AdminPage("/healthz") { (200, "ok\n") },
             AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readiness.current.rawValue + "\n") },
             AdminPage("/debug/calibration", AdminPage.json) { Self.json(calibrations()) },
             AdminPage("/debug/router", AdminPage.json) { Self.json(host.summary) },
+            AdminPage("/debug/scaling", AdminPage.json) { Self.json(scaling.report) },
             AdminPage("/debug/fleet", AdminPage.json) { Self.json(host.fleetNow) },
         ]
     }
@@ -70,7 +74,9 @@ struct AdminPages {
         samples.processorSeconds = ProcessUsage.processorSeconds
         samples.residentBytes = ProcessUsage.residentBytes
         samples.isReady = readiness.isReady
+        samples.isLeader = !readiness.follows
         samples.version = EPPPD.version
+        samples.scaling = scaling.report
         return samples
     }
 

@@ -2,12 +2,14 @@
 // Copyright the epp-pd authors
 
 import ArgumentParser
+import Autoscaling
 import Configuration
 import CostModel
 import Dispatch
 import Fleet
 import Foundation
 import Gateway
+import Kubernetes
 import Logging
 import PrefixIndex
 import Router
@@ -28,6 +30,9 @@ final class PickerProcess: Sendable {
     private let events: KVEventService
     private let discovery: KVEventDiscovery
     private let tokens: PromptTokens?
+    private let scaling: ScalingService
+    /// nil: this replica serves in any case.
+    private let leadership: Leadership?
     private let seed: UInt64
 
     /// Reads all configuration and makes the parts; nothing runs yet.
@@ -57,11 +62,22 @@ final class PickerProcess: Sendable {
             priorities: configuration.objectives,
             tellsDecisions: options.decisionHeader,
             clock: clock,
+            podlessWait: options.noEndpointWait.value,
             observer: observer,
             pairsReportPrefill: configuration.kvCache.pairsReportPrefill,
             engineRestarted: { events.restarted(holder: $0.rawValue) }
         )
         self.host = host
+        let scaling = ScalingService(
+            FleetScaler.Settings(
+                podStartTime: options.autoscalingPodStartTime.value,
+                scaleDownWindow: options.autoscalingScaleDownWindow.value
+            ),
+            configuration,
+            host: host,
+            holdsAlone: { [isElected = options.replicas.haEnableLeaderElection] in isElected }
+        )
+        self.scaling = scaling
         housekeeping = Housekeeping(
             host: host,
             prefixes: prefixes,
@@ -85,7 +101,10 @@ final class PickerProcess: Sendable {
                     tokens?.fleetChanged(snapshot)
                     host.fleetChanged(snapshot)
                 },
-                events: { host.fleetEvents($0) }
+                events: { events in
+                    scaling.observed(events)
+                    host.fleetEvents(events)
+                }
             )
         )
         let counters = ExchangeCounters(log: log)
@@ -98,8 +117,16 @@ final class PickerProcess: Sendable {
             counters: counters,
             tokens: tokens,
             certificates: try Self.certificates(options),
-            certificatesChanged: { [log] in Self.report($0, log) }
+            certificatesChanged: { [log] in Self.report($0, log) },
+            scaler: options.externalScaler ? ScalerSource { scaling.report } : nil,
+            externalMetrics: try Self.externalMetrics(options) { scaling.report }
         )
+        let client = try Self.kubernetesClient(options)
+        leadership = Self.leadership(options, client, log) { [readiness, dataPlane] isLeader in
+            readiness.follow(!isLeader)
+            dataPlane.setReady(readiness.isReady)
+        }
+        if leadership != nil { readiness.follow(true) }
         admin = try AdminServer(
             address: options.bindAddress,
             port: options.metricsPort,
@@ -112,8 +139,10 @@ final class PickerProcess: Sendable {
                 counters: counters,
                 bodies: bodies,
                 decisionLog: decisionLog,
-                events: events
-            ).all
+                events: events,
+                scaling: scaling
+            ).all,
+            access: Self.guardsMetrics(options) ? client.map { MetricsAccess(client: $0) } : nil
         )
     }
 
@@ -129,6 +158,7 @@ final class PickerProcess: Sendable {
         // A decision log or a log whose reader left is an error of that write, not the end of the process.
         Foundation.signal(SIGPIPE, SIG_IGN)
         housekeeping.start()
+        scaling.start()
         try events.start()
         tokens?.start()
         try fleet.start()
@@ -137,6 +167,7 @@ final class PickerProcess: Sendable {
         let ports = try dataPlane.start()
         readiness.enter(.ready)
         dataPlane.setReady(readiness.isReady)
+        leadership?.start()
         log.info(
             "serving",
             metadata: [
@@ -161,6 +192,8 @@ final class PickerProcess: Sendable {
         guard readiness.current != .draining else { return }
         readiness.enter(.draining)
         dataPlane.setReady(false)
+        // Before anything else: the other replica need not wait for the lease's end.
+        leadership?.stop()
         log.info("draining", metadata: ["timeout": "\(options.drainTimeout.value.rawValue)s"])
         dataPlane.drain(timeout: options.drainTimeout.value, done: done)
     }
@@ -169,6 +202,38 @@ final class PickerProcess: Sendable {
 // MARK: - Configuration
 
 extension PickerProcess {
+    private static func guardsMetrics(_ options: ServeOptions) -> Bool { options.replicas.metricsEndpointAuth ?? false }
+
+    /// nil where nothing is asked of a cluster.
+    private static func kubernetesClient(_ options: ServeOptions) throws -> KubernetesClient? {
+        guard options.replicas.haEnableLeaderElection || guardsMetrics(options) else { return nil }
+        do {
+            return KubernetesClient(
+                try KubernetesConfiguration.find(file: nil, environment: ProcessInfo.processInfo.environment)
+            )
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
+    private static func leadership(
+        _ options: ServeOptions,
+        _ client: KubernetesClient?,
+        _ log: Logger,
+        _ changed: @escaping @Sendable (Bool) -> Void
+    ) -> Leadership? {
+        guard options.replicas.haEnableLeaderElection, let client else { return nil }
+        let namespace = options.replicas.leaderElectionNamespace ?? client.configuration.namespace
+        return Leadership(
+            client: client,
+            name: options.replicas.leaderElectionName ?? "epp-\(namespace)-fleet.epp-pd.io",
+            namespace: namespace,
+            log: log,
+            changed: changed
+        )
+    }
+
     private static func catalog(_ options: ServeOptions) throws -> ProfileCatalog {
         guard let folder = ProfileFolder.find(flag: options.profiles) else {
             Console.error("no profiles found: name their folder with --profiles or EPP_PD_PROFILES")
@@ -261,6 +326,22 @@ extension PickerProcess {
         }
     }
 
+    private static func externalMetrics(
+        _ options: ServeOptions,
+        _ report: @escaping @Sendable () -> ScalingReport
+    ) throws -> DataPlane.ExternalMetrics? {
+        guard options.externalMetricsPort != 0, let authority = options.externalMetricsClientCaFile else { return nil }
+        var tls = TLSOptions(certificateFolder: options.externalMetricsCertPath)
+        let names = options.externalMetricsAllowedNames.split(separator: ",").map { $0.filter { $0 != " " } }
+        tls.clients = TLSClients(authorityFile: authority, names: names)
+        do {
+            return DataPlane.ExternalMetrics(certificates: try TLSCertificates(tls), report: report)
+        } catch {
+            Console.error(error.description)
+            throw ExitCode(2)
+        }
+    }
+
     private static func report(_ reload: TLSReload, _ log: Logger) {
         switch reload {
         case .reloaded: log.info("certificate loaded again")
@@ -280,9 +361,17 @@ extension PickerProcess {
             ),
             file: options.fleet,
             fileOptions: FleetFile.Options(engines: configuration.engines),
-            engines: configuration.engines
+            engines: [
+                EngineMetrics.vllm(
+                    ttft: configuration.serviceLevel.level(promptTokens: Self.typicalPrompt).ttft,
+                    tpot: configuration.serviceLevel.tpot
+                )
+            ] + configuration.engines
         )
     }
+
+    /// Engines count by fixed bounds: the TTFT bound that is watched is that of a prompt of so many tokens.
+    private static let typicalPrompt = 1000
 
     private static func stores(_ configuration: PickerConfiguration) -> [KVEventSubscription] {
         configuration.kvCache.stores.enumerated().map { place, settings in

@@ -26,6 +26,8 @@ final class RouterHost: Sendable {
         var wakeAt: Instant?
         /// What requests on their way were expected to find cached.
         var forecasts: [RequestID: CacheForecast] = [:]
+        /// Requests that came while there was no pod to answer them.
+        var waiting: PodlessRequests
         /// Reused from event to event.
         var actions: [RouterAction] = []
     }
@@ -34,6 +36,8 @@ final class RouterHost: Sendable {
     private struct Effects {
         var verdicts: [(request: RequestID, verdict: Verdict)] = []
         var wakeAt: Instant?
+        /// When the wait for a first pod ends.
+        var podlessDeadline: Instant?
     }
 
     let clock: ModelClock
@@ -54,6 +58,7 @@ final class RouterHost: Sendable {
     ///   - priorities: priority by the name of a request's objective; others have 0.
     ///   - tellsDecisions: answers bear the decision in a header.
     ///   - clock: the model clock of the process.
+    ///   - podlessWait: how long requests wait for a first pod. Zero: not at all.
     ///   - observer: hears of each request.
     ///   - pairsReportPrefill: the cached tokens that a pair's answer reports are the prefill pod's.
     ///   - engineRestarted: called when metrics show that a server is a new one.
@@ -63,6 +68,7 @@ final class RouterHost: Sendable {
         priorities: [String: Int],
         tellsDecisions: Bool = false,
         clock: ModelClock,
+        podlessWait: Seconds = .zero,
         observer: any ServeObserver,
         pairsReportPrefill: Bool = false,
         engineRestarted: @escaping @Sendable (EndpointID) -> Void = { _ in }
@@ -74,7 +80,7 @@ final class RouterHost: Sendable {
         self.priorities = priorities
         self.tellsDecisions = tellsDecisions
         self.observer = observer
-        state = Mutex(State(router: router))
+        state = Mutex(State(router: router, waiting: PodlessRequests(wait: podlessWait)))
     }
 
     /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time, and bodies that
@@ -111,6 +117,9 @@ final class RouterHost: Sendable {
                 lengths: state.router
             )
             observer.arrived(request, at: now)
+            if PodlessRequests.isNeeded(state.fleet), let deadline = state.waiting.add(request, at: now) {
+                return Effects(podlessDeadline: deadline)
+            }
             let began = MonotonicTime.current
             let effects = handle(.arrived(request), &state, now)
             let (seconds, attoseconds) = (MonotonicTime.current - began).components
@@ -136,6 +145,7 @@ final class RouterHost: Sendable {
         let (effects, forecast) = state.withLock { state in
             observer.ended(id, outcome, at: now)
             let forecast = state.forecasts.removeValue(forKey: id)
+            state.waiting.remove(id)
             return (handle(.ended(id, forecast?.known(outcome) ?? outcome), &state, now), forecast)
         }
         forecast?.compare(outcome, prefixes)
@@ -158,7 +168,15 @@ final class RouterHost: Sendable {
             state.fleet = snapshot.endpoints
             observer.fleetChanged(snapshot)
             let gone = before.filter { state.endpoints[$0] == nil }
-            return (handle(.fleetChanged(snapshot), &state, now), gone)
+            var effects = handle(.fleetChanged(snapshot), &state, now)
+            if !PodlessRequests.isNeeded(snapshot.endpoints) {
+                for request in state.waiting.takeAll() {
+                    let more = handle(.arrived(request), &state, now)
+                    effects.verdicts += more.verdicts
+                    effects.wakeAt = more.wakeAt ?? effects.wakeAt
+                }
+            }
+            return (effects, gone)
         }
         // Again: up to this moment decisions could still choose them, and the index learned them anew.
         for id in gone { prefixes.forget(id) }
@@ -199,6 +217,11 @@ final class RouterHost: Sendable {
 
     /// All that was learned.
     var calibrationState: CalibrationState { state.withLock { $0.router.calibrationState } }
+    /// Requests that wait for a first pod.
+    var requestsWithoutPods: Int { state.withLock { $0.waiting.count } }
+
+    /// What each endpoint's observations have taught, in the order of ids.
+    var calibrators: [(name: String, calibrator: PodCalibrator)] { state.withLock { $0.router.calibratorsByName } }
 
     /// Gives the Router what an earlier process had learned.
     func restore(_ saved: CalibrationState) { state.withLock { $0.router.restore(saved) } }
@@ -279,6 +302,24 @@ final class RouterHost: Sendable {
             owner?.deliver(verdict, to: request, from: current)
         }
         if let at = effects.wakeAt { wake(at: at) }
+        if let at = effects.podlessDeadline {
+            pickers.withLock { $0.first ?? nil }?.schedule(after: clock.wall(max(at - clock.now, .zero))) { [self] in
+                endWaits()
+            }
+        }
+    }
+
+    /// Requests for which no pod came in time are refused, as they would have been at once.
+    private func endWaits() {
+        let now = clock.now
+        let effects = state.withLock { state in
+            var effects = Effects()
+            for request in state.waiting.takeOverdue(at: now) {
+                effects.verdicts += handle(.arrived(request), &state, now).verdicts
+            }
+            return effects
+        }
+        perform(effects, on: nil)
     }
 
     private func wake(at: Instant) {

@@ -92,6 +92,28 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "Seed of the draws that break ties. Default: a random one, which the log names.")
     var seed: UInt64?
 
+    // MARK: Scaling
+
+    @Option(help: "How long requests wait while there is no pod at all. 0: refused at once.")
+    var noEndpointWait = DurationArgument("0s")
+    @Option(help: "What a pod takes to start: desired replicas look so far ahead.")
+    var autoscalingPodStartTime = DurationArgument("1m")
+    @Option(help: "Desired replicas fall only when nothing of so long ago speaks against it.")
+    var autoscalingScaleDownWindow = DurationArgument("5m")
+    @Option(help: "Serve KEDA's external scaler on the grpc-port.")
+    var externalScaler = false
+    @Option(help: "Port of the external.metrics.k8s.io API, over TLS. 0: off.")
+    var externalMetricsPort: UInt16 = 0
+    @Option(help: "Folder that holds tls.crt and tls.key of that port. Default: a self-signed certificate.")
+    var externalMetricsCertPath: String?
+    @Option(help: "Authority of the clients of that port: the front proxy's, as a PEM file.")
+    var externalMetricsClientCaFile: String?
+    @Option(help: "Names of clients of that port, separated by commas; empty: every one that the authority signed.")
+    var externalMetricsAllowedNames = "front-proxy-client"
+
+    @OptionGroup(title: "Replicas")
+    var replicas: ReplicaOptions
+
     // MARK: Header names
 
     @Option(help: "Header and metadata key of the destination.")
@@ -120,6 +142,9 @@ struct ServeOptions: ParsableArguments {
     func validate() throws {
         guard timeScale.isFinite, timeScale > 0, timeScale <= 1000 else {
             throw ValidationError("--time-scale must be above 0 and at most 1000")
+        }
+        guard externalMetricsPort == 0 || externalMetricsClientCaFile != nil else {
+            throw ValidationError("--external-metrics-port needs --external-metrics-client-ca-file")
         }
         guard decisionLogSample.isFinite, (0...1).contains(decisionLogSample) else {
             throw ValidationError("--decision-log-sample must be from 0 to 1")

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the epp-pd authors
+"""Two replicas of the picker, of which a Lease makes one the leader, behind a real Envoy; and who may read metrics."""
+
+import copy
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import rig
+import wire
+import yaml
+from conftest import fleet_of
+from fake_api_server import FakeAPIServer
+from rig import HOST, Envoy, Picker
+from upstream import Upstream
+
+LEASES = ("coordination.k8s.io", "v1", "leases")
+LEASE = "epp-default-test.epp-pd.io"
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    server = FakeAPIServer()
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": server.url}}],
+        "users": [{"name": "test", "user": {"token": "picker"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "default"}}],
+    }  # fmt: skip
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    yield server
+    server.stop()
+
+
+class Replicas:
+    def __init__(self, folder, pods=2):
+        self.upstream = Upstream(pods)
+        self.pickers = [
+            Picker(
+                folder, fleet_of(self.upstream.ports), "--ha-enable-leader-election", f"--leader-election-name={LEASE}",
+                "--drain-timeout=5s", name=f"picker-{i}", wait_for="/healthz",
+            )
+            for i in range(2)
+        ]  # fmt: skip
+
+        def edit(config):
+            rig.for_tests(config)
+            epp = rig.cluster(config, "epp")
+            hosts = epp["load_assignment"]["endpoints"][0]["lb_endpoints"]
+            hosts.append(copy.deepcopy(hosts[0]))
+            hosts[1]["endpoint"]["address"]["socket_address"]["port_value"] = self.pickers[1].port
+            epp["health_checks"][0] |= {
+                "timeout": "0.5s", "interval": "0.25s", "no_traffic_interval": "0.25s", "unhealthy_threshold": 1
+            }  # fmt: skip
+
+        self.envoy = Envoy(folder, "full-duplex", self.pickers[0].port, self.upstream.ports, edit)
+
+    def leaders(self) -> list[int]:
+        found = []
+        for index, picker in enumerate(self.pickers):
+            try:
+                if rig.http_get(picker.metrics_port, "/readyz", 1)[0] == 200:
+                    found.append(index)
+            except OSError:
+                pass
+        return found
+
+    def wait_for_leader(self, timeout=5.0) -> int:
+        return rig.wait_until(lambda: [i + 1 for i in self.leaders()], "a leader", timeout, every=0.02)[0] - 1
+
+    def stop(self):
+        self.envoy.stop()
+        for picker in self.pickers:
+            picker.process.kill()
+        self.upstream.stop()
+
+
+@pytest.fixture
+def replicas(tmp_path, cluster):
+    both = Replicas(tmp_path)
+    yield both
+    both.stop()
+
+
+class Load:
+    """Requests one after the other on some threads; when each began, how it ended."""
+
+    def __init__(self, port, threads=8):
+        self.answers: list[tuple[float, int]] = []
+        self.port, self.going = port, True
+        self.threads = [threading.Thread(target=self.drive) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def drive(self):
+        while self.going:
+            began = time.monotonic()
+            try:
+                status = wire.post(self.port, wire.body(), timeout=10)[0]
+            except (OSError, ValueError):
+                status = 0
+            self.answers.append((began, status))
+            time.sleep(0.002)
+
+    def stop(self):
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+
+
+def reaches(envoy) -> None:
+    rig.wait_until(lambda: wire.post(envoy.port, wire.body())[0] == 200, "Envoy to find the leader", 10)
+
+
+def test_one_leads_and_the_other_follows(replicas, cluster):
+    leader = replicas.wait_for_leader()
+    follower = replicas.pickers[1 - leader]
+    assert rig.http_get(follower.metrics_port, "/readyz")[1].startswith("following")
+    assert rig.http_get(follower.metrics_port, "/healthz")[0] == 200
+    assert follower.metrics().sum("epp_pd_leader") == 0
+    assert replicas.pickers[leader].metrics().sum("epp_pd_leader") == 1
+    # It is warm: it knows the fleet.
+    assert follower.metrics().sum("epp_pd_pool_endpoints") == 2
+    reaches(replicas.envoy)
+    # The API server may go: the leader serves on.
+    cluster.token = "another"
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        assert replicas.leaders() == [leader]
+        assert wire.post(replicas.envoy.port, wire.body())[0] == 200
+        time.sleep(0.1)
+    cluster.token = None
+
+
+def test_a_leader_that_is_killed_under_load_is_replaced_within_three_seconds(replicas):
+    leader = replicas.wait_for_leader()
+    reaches(replicas.envoy)
+    load = Load(replicas.envoy.port)
+    time.sleep(2)
+    killed = time.monotonic()
+    replicas.pickers[leader].process.child.send_signal(signal.SIGKILL)
+    other = 1 - leader
+    rig.wait_until(lambda: replicas.leaders() == [other], "the other to lead", 5, every=0.02)
+    taken = time.monotonic() - killed
+    time.sleep(3)
+    load.stop()
+    before = [status for began, status in load.answers if began < killed - 0.1]
+    failed = [(began, status) for began, status in load.answers if status != 200]
+    last = max((began for began, _ in failed), default=killed) - killed
+    print(f"taken over after {taken:.2f} s; {len(failed)} of {len(load.answers)} failed, the last after {last:.2f} s")
+    assert set(before) == {200}
+    assert taken <= 3
+    # Envoy's next health check finds the new leader.
+    assert last <= taken + 1.5
+    assert {status for _, status in failed} <= {0, 500, 503}
+
+
+def test_a_leader_that_is_told_to_end_hands_over_at_once(replicas, cluster):
+    leader = replicas.wait_for_leader()
+    reaches(replicas.envoy)
+    load = Load(replicas.envoy.port)
+    time.sleep(1)
+    told = time.monotonic()
+    replicas.pickers[leader].process.child.send_signal(signal.SIGTERM)
+    other = 1 - leader
+    rig.wait_until(lambda: other in replicas.leaders(), "the other to lead", 5, every=0.02)
+    taken = time.monotonic() - told
+    time.sleep(2)
+    load.stop()
+    failed = [status for _, status in load.answers if status != 200]
+    print(f"handed over after {taken:.2f} s; {len(failed)} of {len(load.answers)} failed")
+    assert taken <= 1
+    assert cluster.objects[LEASES][("default", LEASE)]["spec"]["leaseTransitions"] == 1
+
+
+def get(port: int, token: str | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://{HOST}:{port}/metrics")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_metrics_are_for_those_whom_the_cluster_allows(tmp_path, cluster):
+    cluster.users = {"good": "system:serviceaccount:monitoring:prometheus", "weak": "system:serviceaccount:x:y"}
+    cluster.allowed = {("system:serviceaccount:monitoring:prometheus", "/metrics", "get")}
+    upstream = Upstream(1)
+    picker = Picker(tmp_path, fleet_of(upstream.ports), "--metrics-endpoint-auth")
+    try:
+        status, why = get(picker.metrics_port)
+        assert status == 401 and "bearer" in why
+        assert get(picker.metrics_port, "unknown")[0] == 401
+        status, why = get(picker.metrics_port, "weak")
+        assert status == 403 and "system:serviceaccount:x:y" in why
+        status, page = get(picker.metrics_port, "good")
+        assert status == 200 and "epp_pd_ready 1" in page
+        # Probes need no token.
+        assert rig.http_get(picker.metrics_port, "/readyz")[0] == 200
+        # What was said is remembered, and what cannot be asked is no permission.
+        asked = len(cluster.requests)
+        cluster.token = "another"
+        assert get(picker.metrics_port, "good")[0] == 200
+        assert len(cluster.requests) == asked
+        status, why = get(picker.metrics_port, "new")
+        assert status == 503 and "API server" in why
+    finally:
+        picker.process.kill()
+        upstream.stop()
