@@ -7,12 +7,10 @@ import ArgumentParser
 struct ReplicaOptions: ParsableArguments {
     @Option(help: "One replica at a time serves, elected by a Lease; the others are warm and not ready.")
     var haEnableLeaderElection = false
-    @Option(help: "Namespace of the Lease. Default: that of the pool.")
+    @Option(help: "Namespace of the Lease. Default: the pod's own, or the kubeconfig's.")
     var leaderElectionNamespace: String?
-    @Option(help: "Name of the Lease. Default: epp-<namespace>-<pool>.epp-pd.io.")
+    @Option(help: "Name of the Lease. Default: epp-<namespace>-fleet.epp-pd.io.")
     var leaderElectionName: String?
-    @Option(
-        help: "Ask the cluster who may read /metrics. Default: true where pods come from a cluster, false with --fleet."
-    )
+    @Option(help: "Ask the cluster who may read /metrics. Default: false.")
     var metricsEndpointAuth: Bool?
 }
