@@ -25,6 +25,8 @@ package struct PickerConfiguration: Sendable, Hashable {
     /// Engines beside the built-in ones, or in place of them.
     package var engines: [EngineMetrics] = []
     package var kvCache = KVCacheSettings()
+    /// What pods of a pool do not say themselves, by the pool's name. For Kubernetes; a fleet file says it of each endpoint.
+    package var pools: [String: PoolDefaults] = [:]
 
     package init() {}
 
@@ -62,6 +64,9 @@ package struct PickerConfiguration: Sendable, Hashable {
             result.engines = (object.optional("engines")?.list(maxCount: EngineMetrics.maximum) ?? [])
                 .compactMap(EngineMetrics.read)
             if let kvCache = object.optional("kvCache").flatMap(KVCacheSettings.read) { result.kvCache = kvCache }
+            for (name, value) in object.optional("pools")?.entries() ?? [] {
+                result.pools[name] = PoolDefaults.read(value)
+            }
             return result
         }
     }

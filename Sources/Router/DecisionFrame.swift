@@ -18,6 +18,7 @@ package enum Ineligibility: String, Sendable, Hashable, Codable {
     case refusesConnections
     case failsPrefills
     case draining
+    case notReady
     /// The pods' KV caches cannot be exchanged.
     case kvIncompatible
     /// Its decodes would leave their TPOT bound.
@@ -31,6 +32,7 @@ package enum Ineligibility: String, Sendable, Hashable, Codable {
         case .refusesConnections: self = .refusesConnections
         case .failsPrefills: self = .failsPrefills
         case .draining: self = .draining
+        case .notReady: self = .notReady
         }
     }
 }

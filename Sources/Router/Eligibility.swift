@@ -46,7 +46,9 @@ enum Eligibility {
         for (index, status) in statuses.enumerated() {
             let endpoint = status.endpoint
             var reason: Ineligibility?
-            if let wanted = key.pool, wanted != endpoint.pool {
+            // The pool of the route bounds destinations; a prompt may be computed anywhere.
+            let isDestination = key.pool.map { $0 == endpoint.pool } ?? true
+            if !isDestination, !endpoint.mayPrefillForOthers {
                 reason = .otherPool
             } else if !served.contains(index) {
                 reason = .modelNotServed
@@ -54,15 +56,14 @@ enum Eligibility {
                 reason = .excluded
             } else if rules.contains(where: { !($0.accelerators?.contains(endpoint.accelerator) ?? true) }) {
                 reason = .acceleratorNotAllowed
-            } else if let cause = causes[index] ?? status.unavailable {
-                // What answers have shown weighs more: such a pod is not kept as a spare for its failing scrapes.
+            } else if let cause = Self.cause(status, causes[index]) {
                 reason = Ineligibility(cause)
-                spare(index, endpoint, cause, into: &pool)
+                if !cause.isFinal { spare(index, endpoint, cause, isDestination, into: &pool) }
             }
             pool.reasons.append(reason)
             guard reason == nil else { continue }
             if endpoint.mayPrefillForOthers { pool.prefills.append(index) }
-            if endpoint.role.canDecode { pool.decodes.append(index) }
+            if endpoint.role.canDecode, isDestination { pool.decodes.append(index) }
         }
         return pool
     }
@@ -73,15 +74,23 @@ enum Eligibility {
         return first
     }
 
+    /// Discovery's own word is the last. Else what answers have shown weighs more than failing scrapes: such a pod is not kept
+    /// as a spare prefill pod.
+    private static func cause(_ status: EndpointStatus, _ shown: Unavailability?) -> Unavailability? {
+        if let cause = status.unavailable, cause.isFinal { return cause }
+        return shown ?? status.unavailable
+    }
+
     /// An unavailable pod is still better than none. But what failed prompts or refused connections is no better than
     /// a decode pod that computes the prompt itself, so of prefill pods only those whose scrapes fail are kept.
     private static func spare(
         _ index: Int,
         _ endpoint: Endpoint,
         _ cause: Unavailability,
+        _ isDestination: Bool,
         into pool: inout CandidatePool
     ) {
-        if endpoint.role.canDecode { pool.spareDecodes.append(index) }
+        if endpoint.role.canDecode, isDestination { pool.spareDecodes.append(index) }
         if endpoint.mayPrefillForOthers, cause == .unreachable { pool.sparePrefills.append(index) }
     }
 

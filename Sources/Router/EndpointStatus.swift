@@ -47,6 +47,11 @@ package enum Unavailability: String, Sendable, Hashable, Codable {
     case failsPrefills
     /// It is being drained.
     case draining
+    /// Discovery says that it does not serve now.
+    case notReady
+
+    /// Discovery has said so: such an endpoint is not even taken when no other is left.
+    package var isFinal: Bool { self == .draining || self == .notReady }
 }
 
 /// An endpoint and what is known of its state now. Missing knowledge is nil, and never makes it ineligible.

@@ -16,6 +16,28 @@ package struct MetricSamples: Sendable, Hashable {
         }
     }
 
+    /// How a watch of the Kubernetes API stands.
+    package struct Watch: Sendable, Hashable {
+        package var kind: String
+        package var standing: String
+        package var failures: Int
+        package var lists: Int
+        package var events: Int
+        package var invalid: Int
+
+        package init(kind: String, standing: String, failures: Int, lists: Int, events: Int, invalid: Int) {
+            self.kind = kind
+            self.standing = standing
+            self.failures = failures
+            self.lists = lists
+            self.events = events
+            self.invalid = invalid
+        }
+    }
+
+    /// Empty without a cluster.
+    package var watches: [Watch] = []
+    package var podsWithoutProfile: Int?
     package var requestsWaiting = 0
     /// Endpoints that are left out for what their answers or scrapes have shown.
     package var pausedEndpoints: Set<EndpointID> = []

@@ -136,6 +136,7 @@ enum MetricsPage {
         page.sample(F.reloads, ["ok"], samples.reloads)
         page.sample(F.reloads, ["failed"], samples.failedReloads)
         single(F.fileIsBad, samples.fileIsBad ? 1 : 0, &page)
+        cluster(samples, &page)
         page.begin(F.profiles)
         for source in ProfileSource.allCases {
             let count = store.fleet.endpoints.count { $0.endpoint.profile.source == source }
@@ -195,7 +196,7 @@ enum MetricsPage {
 
     // MARK: Shapes
 
-    private static func single(_ family: MetricFamily, _ value: Int, _ page: inout Exposition) {
+    static func single(_ family: MetricFamily, _ value: Int, _ page: inout Exposition) {
         page.begin(family)
         page.sample(family, [], value)
     }

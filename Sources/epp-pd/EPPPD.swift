@@ -15,7 +15,8 @@ struct EPPPD: ParsableCommand {
         discussion: "Exit codes: 0 all went well, 1 the thing failed, 2 wrong usage or configuration.",
         subcommands: [
             Serve.self, Simulate.self, Plan.self, MockServerCommand.self, Explain.self, Validate.self,
-            PredictCommand.self, CalibrateCommand.self, ProfilesCommand.self, IndexCommand.self, Version.self,
+            FleetCommand.self, PredictCommand.self, CalibrateCommand.self, ProfilesCommand.self, IndexCommand.self,
+            Version.self,
         ],
         defaultSubcommand: Serve.self
     )

@@ -154,7 +154,13 @@ class Upstream:
             return await self._stream(request, reader, writer, told, kind == "cut")
         status = int(told.get("status", 200))
         padding = "x" * int(told.get("size", 0))
-        body = {"id": "c1", "object": "chat.completion", "model": MODEL, "padding": padding, "usage": USAGE}
+        served = MODEL
+        if request.body.startswith(b"{"):
+            try:
+                served = json.loads(request.body).get("model", MODEL)
+            except json.JSONDecodeError:
+                pass
+        body = {"id": "c1", "object": "chat.completion", "model": served, "padding": padding, "usage": USAGE}
         if status >= 400:
             body = {"error": {"message": "told to fail", "type": "x", "param": None, "code": status}}
         self._write(writer, status, "application/json", json.dumps(body).encode(), request.method)

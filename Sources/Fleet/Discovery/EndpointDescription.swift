@@ -35,6 +35,10 @@ package struct EndpointDescription: Sendable, Hashable, Codable {
     package var kvPull: Bool?
     package var kvEvents: KVEventsPlace?
     package var labels: [String: String]
+    /// KV connector, where it is known.
+    package var connector: String?
+    /// Whether discovery wants requests to be sent to it.
+    package var standing = EndpointStanding.serving
 
     package init(
         name: String,
@@ -77,6 +81,11 @@ package struct EndpointDescription: Sendable, Hashable, Codable {
         self.kvEvents = kvEvents
         self.labels = labels
     }
+}
+
+/// What discovery says of an endpoint's fitness for new requests.
+package enum EndpointStanding: String, Sendable, Hashable, Codable {
+    case serving, notReady, draining
 }
 
 /// Where an endpoint's metrics page is: on its own address.

@@ -17,12 +17,12 @@ extension ProfileCatalog {
             pool: description.pool,
             accelerator: resolution.accelerator,
             engine: description.engine,
-            servedModels: description.servedModels ?? [description.model],
+            servedModels: description.servedModels ?? (description.model.isEmpty ? nil : [description.model]),
             kv: KVLayout(
                 model: modelIdentity(description.model),
                 dtype: resolution.kvDtype.rawValue,
                 blockSize: description.blockSize,
-                connector: nil,
+                connector: description.connector,
                 tensorParallel: description.tensorParallel
             ),
             profile: resolution.profile,
@@ -45,7 +45,8 @@ extension ProfileCatalog {
             engine: description.engine,
             kvDtype: description.kvDtype,
             pricePerHour: description.pricePerHour,
-            networkGbps: description.networkGbps
+            networkGbps: description.networkGbps,
+            connector: description.connector
         )
     }
 }

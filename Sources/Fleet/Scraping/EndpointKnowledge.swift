@@ -8,6 +8,8 @@ import Router
 /// What is known of one endpoint's state, and for how long it holds. Pure; `wall` times are seconds of wall time.
 struct EndpointKnowledge {
     var endpoint: Endpoint
+    /// What discovery says of its fitness.
+    let standing: EndpointStanding
     /// Names that discovery gave.
     let namedModels: [String]
 
@@ -19,14 +21,15 @@ struct EndpointKnowledge {
     private var listedModels: [String] = []
     private var lastList: Double?
 
-    init(endpoint: Endpoint) {
+    init(endpoint: Endpoint, standing: EndpointStanding = .serving) {
         self.endpoint = endpoint
+        self.standing = standing
         namedModels = endpoint.servedModels ?? []
     }
 
     /// Keeps what was observed when discovery describes the same endpoint anew.
-    mutating func redescribe(_ other: Endpoint) {
-        var renewed = EndpointKnowledge(endpoint: other)
+    mutating func redescribe(_ other: Endpoint, standing: EndpointStanding) {
+        var renewed = EndpointKnowledge(endpoint: other, standing: standing)
         renewed.observation = observation
         renewed.load = load
         renewed.lastGoodScrape = lastGoodScrape
@@ -88,9 +91,17 @@ struct EndpointKnowledge {
         return EndpointStatus(
             endpoint: endpoint,
             load: isStale ? nil : load,
-            unavailable: lastGoodScrape != nil && isSilent ? .unreachable : nil,
+            unavailable: unavailability(isSilent: lastGoodScrape != nil && isSilent),
             modelListIsFresh: listIsFresh
         )
+    }
+
+    private func unavailability(isSilent: Bool) -> Unavailability? {
+        switch standing {
+        case .draining: .draining
+        case .notReady: .notReady
+        case .serving: isSilent ? .unreachable : nil
+        }
     }
 
     /// The next wall time at which `status` changes by itself.

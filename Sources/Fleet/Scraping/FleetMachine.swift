@@ -130,10 +130,10 @@ package struct FleetMachine: Sendable {
         for (description, id) in zip(fleet, ids) {
             let endpoint = resolve(description, id)
             if var known = knowledge[id] {
-                known.redescribe(endpoint)
+                known.redescribe(endpoint, standing: description.standing)
                 next[id] = known
             } else {
-                next[id] = EndpointKnowledge(endpoint: endpoint)
+                next[id] = EndpointKnowledge(endpoint: endpoint, standing: description.standing)
             }
         }
         let left = order.filter { next[$0] == nil }
@@ -234,7 +234,9 @@ package struct FleetMachine: Sendable {
         return FleetSnapshot(
             version: version,
             endpoints: statuses,
-            modelListsAreFresh: !statuses.isEmpty && statuses.allSatisfy(\.modelListIsFresh)
+            // Pods that start or leave need not have answered.
+            modelListsAreFresh: !statuses.isEmpty
+                && statuses.allSatisfy { $0.modelListIsFresh || $0.unavailable?.isFinal == true }
         )
     }
 

@@ -24,6 +24,10 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private var uploadDeadline: (any UploadDeadline)?
     private var route: Route?
     private var usage: UsageReader?
+    /// The model that the body asked for.
+    private var askedModel: String?
+    /// Where another model serves the request: its answer names the one that was asked for.
+    private var answeredModel: AnsweredModel?
     private var knowsResponseHead = false
     /// What was read of the gathered body: nil where none was.
     private var bodyHasPriority: Bool?
@@ -110,6 +114,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             compareServed(in: message)
             knowsResponseHead = true
             if api != .other, !head.answer.isFailure { usage = UsageReader(head) }
+            // What is compressed passes as it is.
+            if head.isEncoded { answeredModel = nil }
             handle(.responseHeaders(head.answer, endOfStream: endOfStream))
         case .responseBody:
             // Where headers are not sent, the body shows by itself what it is.
@@ -195,9 +201,12 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .answerResponseHeaders: encoder.responseHeaders(decision: route?.decision, to: call)
         case .observe: unsafe usage?.read(chunk)
         case .echoResponseBody(let endOfStream):
+            guard answeredModel == nil else { return unsafe echoRewritten(chunk, endOfStream: endOfStream, on: call) }
             unsafe encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
         case .passResponseBody: encoder.bareBody(.response, to: call)
-        case .answerResponseTrailers: encoder.trailers(.response, to: call)
+        case .answerResponseTrailers:
+            endRewritten(on: call)
+            encoder.trailers(.response, to: call)
         case .answerImmediately(let answer):
             service.observer?.answered(status: answer.status)
             encoder.immediate(answer, to: call)
@@ -206,6 +215,22 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .finish(let status):
             if status.code != .ok { service.observer?.violated(status) }
             call.finish(status)
+        }
+    }
+
+    private func echoRewritten(_ chunk: UnsafeRawBufferPointer, endOfStream: Bool, on call: any GRPCCall) {
+        var bytes = unsafe answeredModel?.pass(chunk) ?? []
+        if endOfStream { bytes += answeredModel?.finish() ?? [] }
+        unsafe bytes.withUnsafeBytes {
+            unsafe service.encoder.streamedBody($0, endOfStream: endOfStream, .response, to: call)
+        }
+    }
+
+    /// Trailers end an answer whose last bytes may still be held.
+    private func endRewritten(on call: any GRPCCall) {
+        guard let rest = answeredModel?.finish(), !rest.isEmpty else { return }
+        unsafe rest.withUnsafeBytes {
+            unsafe service.encoder.streamedBody($0, endOfStream: false, .response, to: call)
         }
     }
 
@@ -227,6 +252,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             body.pad()
             let inference = try service.bodies.read(body, of: api)
             bodyHasPriority = inference.hasPriority
+            askedModel = inference.model
             var request = parsed(inference)
             if inference.tokenKeys == nil, body.count <= service.options.keptBodyBytes {
                 request.body = unsafe Array(body.bytes)
@@ -256,6 +282,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             cacheSalt: inference?.cacheSalt,
             serviceLevel: head.serviceLevel,
             objective: head.objective,
+            session: head.session,
             subset: subset,
             shadow: observation == nil ? nil : Shadow(served: head.served)
         )
@@ -302,6 +329,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         )
         guard let rewritten = service.bodies.rewritten(body, rewrite) else { return false }
         body = rewritten
+        if let served = route.rewriteModel, let askedModel {
+            answeredModel = AnsweredModel(served: served, asked: askedModel)
+        }
         return true
     }
 

@@ -23,6 +23,8 @@ package struct HeaderNames: Sendable, Hashable {
     package var sloTTFT = ["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"]
     package var sloTPOT = ["x-llm-d-slo-tpot-ms", "x-slo-tpot-ms"]
     package var objective = ["x-llm-d-inference-objective", "x-gateway-inference-objective"]
+    /// Requests of one session are kept together where traffic is split.
+    package var session = ["x-session-id", "x-session-token"]
 
     /// Headers that steer a request inside the cluster. A client could use each to choose what only the picker may choose,
     /// so all are removed from every request unless the picker sets them.

@@ -12,6 +12,7 @@ struct RequestHead: Sendable, Hashable {
     var contentLength: Int?
     var serviceLevel = ServiceLevel()
     var objective: String?
+    var session: String?
     /// What stands in the routing headers: another picker's choice where this one only watches, else worth nothing.
     var destination: String?
     var prefiller: String?
@@ -48,7 +49,7 @@ struct HeadReader {
     private enum RequestField: Hashable {
         case method, path, externalID, contentLength, destination, prefiller
         /// The lower rank counts where a request carries several names of the same thing.
-        case ttft(rank: Int), tpot(rank: Int), objective(rank: Int)
+        case ttft(rank: Int), tpot(rank: Int), objective(rank: Int), session(rank: Int)
     }
 
     private let requestFields: [(name: String, field: RequestField)]
@@ -66,6 +67,7 @@ struct HeadReader {
             + names.sloTTFT.enumerated().map { ($1, .ttft(rank: $0)) }
             + names.sloTPOT.enumerated().map { ($1, .tpot(rank: $0)) }
             + names.objective.enumerated().map { ($1, .objective(rank: $0)) }
+            + names.session.enumerated().map { ($1, .session(rank: $0)) }
         lengths = requestFields.reduce(0) { $0 | 1 << UInt64(min($1.name.utf8.count, 63)) }
     }
 
@@ -76,7 +78,7 @@ struct HeadReader {
 
     mutating func requestHead(of message: borrowing ProcessingRequest) -> RequestHead {
         var head = RequestHead()
-        var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max)
+        var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max, session: Int.max)
         unsafe message.forEachHeader { name, value in
             guard let field = unsafe field(named: name) else { return }
             // Most requests of a loop are alike in these, and share the strings.
@@ -99,6 +101,9 @@ struct HeadReader {
             case .objective(let rank):
                 guard rank < ranks.objective, !text.isEmpty else { return }
                 (head.objective, ranks.objective) = (text, rank)
+            case .session(let rank):
+                guard rank < ranks.session, !text.isEmpty else { return }
+                (head.session, ranks.session) = (text, rank)
             }
         }
         last = (head.method, head.path)

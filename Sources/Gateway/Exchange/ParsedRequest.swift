@@ -44,6 +44,8 @@ package struct ParsedRequest: Sendable, Hashable {
     package var serviceLevel: ServiceLevel
     /// Name of the objective, from `x-llm-d-inference-objective` and its alias.
     package var objective: String?
+    /// What the client's session is called, from `x-session-id` and its alias. nil: it does not say.
+    package var session: String?
     /// From the metadata `envoy.lb.subset_hint`. nil: no hint. Empty: nothing is allowed.
     package var subset: [String]?
     /// Set where another picker places the request, and this one only watches.
@@ -67,6 +69,7 @@ package struct ParsedRequest: Sendable, Hashable {
         cacheSalt: String? = nil,
         serviceLevel: ServiceLevel = ServiceLevel(),
         objective: String? = nil,
+        session: String? = nil,
         subset: [String]? = nil,
         shadow: Shadow? = nil
     ) {
@@ -87,6 +90,7 @@ package struct ParsedRequest: Sendable, Hashable {
         self.cacheSalt = cacheSalt
         self.serviceLevel = serviceLevel
         self.objective = objective
+        self.session = session
         self.subset = subset
         self.shadow = shadow
     }

@@ -42,10 +42,16 @@ package struct Pod: KubernetesObject, Hashable {
 
     package struct Spec: Decodable, Sendable, Hashable {
         package var nodeName: String?
+        package var nodeSelector: [String: String]?
         package var containers: [Container]
 
-        package init(nodeName: String? = nil, containers: [Container] = []) {
+        package init(
+            nodeName: String? = nil,
+            nodeSelector: [String: String]? = nil,
+            containers: [Container] = []
+        ) {
             self.nodeName = nodeName
+            self.nodeSelector = nodeSelector
             self.containers = containers
         }
     }

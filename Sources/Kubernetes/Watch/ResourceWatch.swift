@@ -11,6 +11,7 @@ import FoundationEssentials
 ///
 /// - 410 Gone, as a status or as an ERROR event, leads to a fresh list; 410 within a list's pages to a list without pages.
 /// - 404 says that the kind is not installed: there are no objects of it, and it is asked for again after `absentRetry`.
+///   Objects that are known go only once the server has said so for that long.
 /// - Every other failure leaves the objects as they are, and is retried at `RetryPace`.
 ///
 /// Reference: Kubernetes API Concepts, "Efficient detection of changes", "Watch bookmarks", "Retrieving large results sets in
@@ -32,6 +33,8 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
     /// Where to go on watching; nil: list first.
     private var resourceVersion: String?
     private var listsWhole = false
+    /// Since when the server has said that a kind whose objects we know does not exist.
+    private var missingSince: Double?
     private var pace: RetryPace
 
     private enum Phase: Sendable {
@@ -201,6 +204,7 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
         }
         replace(found)
         counts.lists += 1
+        missingSince = nil
         listsWhole = false
         resourceVersion = version
         pace.succeeded()
@@ -326,7 +330,13 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
         _ now: Double,
         _ random: inout some RandomNumberGenerator
     ) {
+        if status == 404, !objects.isEmpty, now - (missingSince ?? now) < settings.absentRetry.rawValue {
+            // A server that starts may not know its custom kinds yet: objects do not vanish for one such answer.
+            missingSince = missingSince ?? now
+            return failed(.status(404, "the kind is gone"), retryAfter, now, &random)
+        }
         if status == 404 {
+            missingSince = nil
             // There is no such kind, so there are no objects of it.
             replace([])
             isSynced = true

@@ -29,7 +29,7 @@ struct ReferenceFlags {
         "refresh-prometheus-metrics-interval", "grpc-max-send-msg-size", "tls-cipher-suites", "config-file",
         "config-text",
         "zap-encoder", "zap-log-level", "zap-stacktrace-level", "zap-time-encoding", "metrics-cert-dir",
-        "metrics-client-ca-file", "pool-group", "pool-namespace", "kubeconfig",
+        "metrics-client-ca-file",
     ]
 
     init(_ given: [String]) {

@@ -5,6 +5,7 @@ import CostModel
 import Fleet
 import Foundation
 import Gateway
+import Kubernetes
 import PrefixIndex
 import Router
 import Telemetry
@@ -15,6 +16,9 @@ struct AdminPages {
     let metrics: Metrics
     let readiness: Readiness
     let fleet: FleetService
+    /// nil where the fleet is a file.
+    let cluster: ClusterService?
+    let clusterFleet: ClusterFleet
     let prefixes: PrefixKnowledge
     let counters: ExchangeCounters
     let bodies: BodyBudget
@@ -28,15 +32,29 @@ struct AdminPages {
         return [
             metricsPage,
             AdminPage("/healthz") { (200, "ok\n") },
-            AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readiness.current.rawValue + "\n") },
+            AdminPage("/readyz") { (readiness.isReady ? 200 : 503, readinessText) },
             AdminPage("/debug/calibration", AdminPage.json) { Self.json(calibrations()) },
             AdminPage("/debug/router", AdminPage.json) { Self.json(host.summary) },
             AdminPage("/debug/scaling", AdminPage.json) { Self.json(scaling.report) },
-            AdminPage("/debug/fleet", AdminPage.json) { Self.json(host.fleetNow) },
+            AdminPage("/debug/fleet", AdminPage.json) { Self.json(fleetPage) },
         ]
     }
 
     private func calibrations() -> CalibrationPage { CalibrationPage(host.calibrationState, endpoints: host.summary) }
+
+    /// Trouble with the cluster does not take readiness away once pods are known: it is told all the same.
+    private var readinessText: String {
+        let lines = [readiness.current.rawValue, cluster?.standing.trouble].compactMap { $0 }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var fleetPage: FleetPage {
+        FleetPage(
+            endpoints: host.fleetNow,
+            pods: cluster == nil ? nil : clusterFleet.pods,
+            cluster: cluster.map { FleetPage.Cluster($0.standing) }
+        )
+    }
 
     private static func json(_ value: some Encodable) -> (status: Int, body: String) {
         guard let text = try? JSONLine.encode(value) else { return (500, "cannot be shown as JSON\n") }
@@ -60,6 +78,19 @@ struct AdminPages {
         samples.reloads = fleet.reloads
         samples.failedReloads = fleet.failedReloads
         samples.fileIsBad = fleet.fileIsBad
+        if let standing = cluster?.standing {
+            samples.watches = standing.watches.map {
+                MetricSamples.Watch(
+                    kind: $0.kind,
+                    standing: $0.standing.name,
+                    failures: $0.counts.failures,
+                    lists: $0.counts.lists,
+                    events: $0.counts.events,
+                    invalid: $0.invalid.count
+                )
+            }
+            samples.podsWithoutProfile = clusterFleet.pods.count { !$0.endpoints.isEmpty && !$0.hasProfile }
+        }
         let index = prefixes.statistics
         let told = prefixes.toldStatistics
         samples.indexBytes = index.trie.bytes + told.trie.bytes

@@ -34,6 +34,8 @@ final class PickerProcess: Sendable {
     /// nil: this replica serves in any case.
     private let leadership: Leadership?
     private let seed: UInt64
+    private let cluster: ClusterService?
+    private let clusterFleet: ClusterFleet
 
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
@@ -56,11 +58,14 @@ final class PickerProcess: Sendable {
         discovery = KVEventDiscovery(places: places)
         let tokens = Self.tokens(configuration, unit: prefixes.unit, places)
         self.tokens = tokens
+        let clusterFleet = ClusterFleet(configuration: configuration.pools, clock: clock)
+        self.clusterFleet = clusterFleet
         let host = RouterHost(
             router: Self.router(options, configuration, catalog, prefixes, epoch: epoch, seed: seed),
             prefixes: prefixes,
             priorities: configuration.objectives,
             tellsDecisions: options.decisionHeader,
+            destinationPool: options.cluster.destinationPool,
             clock: clock,
             podlessWait: options.noEndpointWait.value,
             observer: observer,
@@ -100,6 +105,7 @@ final class PickerProcess: Sendable {
                     places.fleetChanged(snapshot)
                     tokens?.fleetChanged(snapshot)
                     host.fleetChanged(snapshot)
+                    clusterFleet.fleetChanged(snapshot)
                 },
                 events: { events in
                     scaling.observed(events)
@@ -107,6 +113,12 @@ final class PickerProcess: Sendable {
                 }
             )
         )
+        clusterFleet.attach(replace: { [fleet] in fleet.replace($0) }, rules: { host.take($0) })
+        cluster = try Self.cluster(options, log) { clusterFleet.clusterChanged($0) }
+        clusterFleet.whenFirstFound { [readiness, log] in
+            readiness.enter(.ready)
+            log.info("the cluster's pods are known")
+        }
         let counters = ExchangeCounters(log: log)
         let bodies = BodyBudget(limit: options.bodyMemoryMib << 20)
         dataPlane = try DataPlane(
@@ -135,6 +147,8 @@ final class PickerProcess: Sendable {
                 metrics: metrics,
                 readiness: readiness,
                 fleet: fleet,
+                cluster: cluster,
+                clusterFleet: clusterFleet,
                 prefixes: prefixes,
                 counters: counters,
                 bodies: bodies,
@@ -165,8 +179,8 @@ final class PickerProcess: Sendable {
         discovery.start()
         try admin.start()
         let ports = try dataPlane.start()
-        readiness.enter(.ready)
-        dataPlane.setReady(readiness.isReady)
+        readiness.onChange { [dataPlane] isReady in dataPlane.setReady(isReady) }
+        if let cluster { try cluster.start() } else { readiness.enter(.ready) }
         leadership?.start()
         log.info(
             "serving",
@@ -191,7 +205,6 @@ final class PickerProcess: Sendable {
     private func drain(_ done: @escaping @Sendable () -> Void) {
         guard readiness.current != .draining else { return }
         readiness.enter(.draining)
-        dataPlane.setReady(false)
         // Before anything else: the other replica need not wait for the lease's end.
         leadership?.stop()
         log.info("draining", metadata: ["timeout": "\(options.drainTimeout.value.rawValue)s"])
@@ -252,11 +265,29 @@ extension PickerProcess {
         _ configuration: PickerConfiguration
     ) throws -> [EndpointDescription] {
         do {
-            return try FleetFile.read(path: options.fleet, options: FleetFile.Options(engines: configuration.engines))
+            guard let file = options.fleet else { return [] }
+            return try FleetFile.read(path: file, options: FleetFile.Options(engines: configuration.engines))
         } catch {
             Console.error(error.description)
             throw ExitCode(2)
         }
+    }
+
+    /// What follows the cluster, where pods come from one.
+    private static func cluster(
+        _ options: ServeOptions,
+        _ log: Logger,
+        _ handler: @escaping ClusterService.Handler
+    ) throws -> ClusterService? {
+        guard options.cluster.isGiven else { return nil }
+        let client = try options.cluster.client()
+        return ClusterService(
+            client: client,
+            selection: options.cluster.selection(client),
+            settings: options.cluster.settings,
+            log: log,
+            handler: handler
+        )
     }
 
     private static func configuration(_ path: String) throws -> PickerConfiguration {

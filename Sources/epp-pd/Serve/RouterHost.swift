@@ -24,6 +24,9 @@ final class RouterHost: Sendable {
         var endpoints: [EndpointID: Place] = [:]
         var fleet: [EndpointStatus] = []
         var wakeAt: Instant?
+        /// Models that requests on their way are served as, where that is not the one they ask for.
+        var rewritten: [RequestID: String] = [:]
+        var rules = RequestRules()
         /// What requests on their way were expected to find cached.
         var forecasts: [RequestID: CacheForecast] = [:]
         /// Requests that came while there was no pod to answer them.
@@ -48,6 +51,7 @@ final class RouterHost: Sendable {
     private let observer: any ServeObserver
     private let prefixes: PrefixKnowledge
     private let priorities: [String: Int]
+    private let destinationPool: String?
     private let pairsReportPrefill: Bool
     private let engineRestarted: @Sendable (EndpointID) -> Void
     private let tellsDecisions: Bool
@@ -57,6 +61,7 @@ final class RouterHost: Sendable {
     ///   - prefixes: what the router asks; told here what the fleet is.
     ///   - priorities: priority by the name of a request's objective; others have 0.
     ///   - tellsDecisions: answers bear the decision in a header.
+    ///   - destinationPool: where destinations lie. nil: anywhere.
     ///   - clock: the model clock of the process.
     ///   - podlessWait: how long requests wait for a first pod. Zero: not at all.
     ///   - observer: hears of each request.
@@ -67,6 +72,7 @@ final class RouterHost: Sendable {
         prefixes: PrefixKnowledge,
         priorities: [String: Int],
         tellsDecisions: Bool = false,
+        destinationPool: String? = nil,
         clock: ModelClock,
         podlessWait: Seconds = .zero,
         observer: any ServeObserver,
@@ -79,8 +85,11 @@ final class RouterHost: Sendable {
         self.prefixes = prefixes
         self.priorities = priorities
         self.tellsDecisions = tellsDecisions
+        self.destinationPool = destinationPool
         self.observer = observer
-        state = Mutex(State(router: router, waiting: PodlessRequests(wait: podlessWait)))
+        var first = State(router: router, waiting: PodlessRequests(wait: podlessWait))
+        first.rules.objectives = priorities
+        state = Mutex(first)
     }
 
     /// Makes the picker of a loop, which ends requests that are open for longer than `timeout` of wall time, and bodies that
@@ -111,11 +120,11 @@ final class RouterHost: Sendable {
         let now = clock.now
         keySources.count(keys)
         let effects = state.withLock { state in
-            let request = RequestFeatures.request(
-                from: parsed,
-                priority: parsed.objective.flatMap { priorities[$0] } ?? 0,
-                lengths: state.router
-            )
+            let rules = state.rules
+            let priority = rules.priority(objective: parsed.objective, model: parsed.model)
+            let served = RequestRewrite.apply(rules, to: parsed) { state.rewritten[parsed.id] = $0 }
+            var request = RequestFeatures.request(from: served, priority: priority, lengths: state.router)
+            request.pool = destinationPool
             observer.arrived(request, at: now)
             if PodlessRequests.isNeeded(state.fleet), let deadline = state.waiting.add(request, at: now) {
                 return Effects(podlessDeadline: deadline)
@@ -144,6 +153,7 @@ final class RouterHost: Sendable {
         let now = clock.now
         let (effects, forecast) = state.withLock { state in
             observer.ended(id, outcome, at: now)
+            state.rewritten[id] = nil
             let forecast = state.forecasts.removeValue(forKey: id)
             state.waiting.remove(id)
             return (handle(.ended(id, forecast?.known(outcome) ?? outcome), &state, now), forecast)
@@ -153,6 +163,13 @@ final class RouterHost: Sendable {
     }
 
     // MARK: - From the control plane
+
+    /// What the cluster says of requests. Objectives of the configuration count where the cluster has none of their name.
+    func take(_ rules: RequestRules) {
+        var rules = rules
+        rules.objectives.merge(priorities) { inCluster, _ in inCluster }
+        state.withLock { $0.rules = rules }
+    }
 
     func fleetChanged(_ snapshot: FleetSnapshot) {
         prefixes.fleetChanged(snapshot)
@@ -243,6 +260,7 @@ final class RouterHost: Sendable {
             case .dispatch(let id, let decision):
                 effects.verdicts.append((id, dispatch(id, decision, &state)))
             case .refuse(let id, let refusal):
+                state.rewritten[id] = nil
                 observer.refused(id, refusal, records: state.router.takeRecords())
                 effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
             case .wake(let at):
@@ -285,6 +303,7 @@ final class RouterHost: Sendable {
                 destinations: destinations,
                 prefiller: prefiller,
                 kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
+                rewriteModel: state.rewritten.removeValue(forKey: id),
                 enginePriority: decision.enginePriority,
                 decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
             )

@@ -9,7 +9,8 @@ import Router
 /// The flags of `serve`. Those of the reference picker keep its names and defaults, except where a comment says why not.
 struct ServeOptions: ParsableArguments {
     @Option(help: "Endpoints, in a YAML or JSON file (docs/fleet-file.md). Reloaded when it changes.")
-    var fleet: String
+    var fleet: String?
+    @OptionGroup var cluster: ClusterOptions
     @Option(help: "Folder of profiles. Default: the ones that come with epp-pd.")
     var profiles: String?
 
@@ -140,6 +141,9 @@ struct ServeOptions: ParsableArguments {
     var timeScale = 1.0
 
     func validate() throws {
+        guard (fleet == nil ? 0 : 1) + cluster.sources == 1 else {
+            throw ValidationError("exactly one of --fleet, --pool-name and --endpoint-selector must be given")
+        }
         guard timeScale.isFinite, timeScale > 0, timeScale <= 1000 else {
             throw ValidationError("--time-scale must be above 0 and at most 1000")
         }

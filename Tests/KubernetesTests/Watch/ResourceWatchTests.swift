@@ -246,7 +246,15 @@ struct ResourceWatchTests {
         let following = try rig.next()
         #expect(following.query.contains { $0.name == "limit" })
         rig.end(404)
+        #expect(rig.names == ["a"])
+        let since = rig.now
+        while rig.now < since + 61, rig.watch.standing != .absent {
+            rig.now = rig.watch.nextWake
+            _ = rig.request()
+            rig.end(404)
+        }
         #expect(rig.names.isEmpty)
+        #expect(rig.now - since >= 29)
     }
 
     @Test("What RBAC denies is said in the server's words")

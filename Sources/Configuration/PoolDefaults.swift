@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the epp-pd authors
+
+/// What a configuration says of a pool's pods, where they do not say it themselves.
+package struct PoolDefaults: Sendable, Hashable {
+    package var accelerator: String?
+    package var model: String?
+    package var servedModels: [String]?
+    package var tensorParallel: Int?
+    package var dtype: String?
+    package var kvDtype: String?
+    package var blockSize: Int?
+    package var connector: String?
+    package var engine: String?
+    /// Dollars per accelerator and hour.
+    package var pricePerHour: Double?
+    /// Gigabits per second and accelerator.
+    package var networkGbps: Double?
+
+    package init() {}
+
+    /// Reads a mapping of these keys: a pool's entry in the configuration, and the annotation `epp-pd.io/profile`.
+    package static func read(_ value: DocumentValue) -> PoolDefaults? {
+        value.object { object in
+            var result = PoolDefaults()
+            result.accelerator = object.optional("accelerator")?.string(maxLength: 128)
+            result.model = object.optional("model")?.string(maxLength: 256)
+            result.servedModels = object.optional("servedModels")?.list(maxCount: 1000)
+                .compactMap { $0.string(maxLength: 256) }
+            result.tensorParallel = object.optional("tensorParallel")?.integer(in: 1...1024)
+            result.dtype = object.optional("dtype")?.string(maxLength: 32)
+            result.kvDtype = object.optional("kvDtype")?.string(maxLength: 32)
+            result.blockSize = object.optional("blockSize")?.integer(in: 1...65_536)
+            result.connector = object.optional("connector")?.string(maxLength: 128)
+            result.engine = object.optional("engine")?.string(maxLength: 64)
+            result.pricePerHour = object.optional("pricePerHour")?.number(in: 0...100_000)
+            result.networkGbps = object.optional("networkGbps")?.number(in: 0.001...1_000_000)
+            return result
+        }
+    }
+}
