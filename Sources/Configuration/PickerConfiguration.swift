@@ -64,9 +64,6 @@ package struct PickerConfiguration: Sendable, Hashable {
             result.engines = (object.optional("engines")?.list(maxCount: EngineMetrics.maximum) ?? [])
                 .compactMap(EngineMetrics.read)
             if let kvCache = object.optional("kvCache").flatMap(KVCacheSettings.read) { result.kvCache = kvCache }
-            for (name, value) in object.optional("pools")?.entries() ?? [] {
-                result.pools[name] = PoolDefaults.read(value)
-            }
             return result
         }
     }
@@ -89,6 +86,7 @@ package struct PickerConfiguration: Sendable, Hashable {
             result.bindingByPool[name] = object.optional("binding")?.choice(Binding.self)
             result.enginePriority[name] = object.optional("enginePriority")?.choice(EnginePriority.self)
             if let rule = object.optional("serviceLevel").flatMap(Self.rule) { result.serviceLevelByPool[name] = rule }
+            result.pools[name] = PoolDefaults(object)
             return result
         }
         if let read { self = read }

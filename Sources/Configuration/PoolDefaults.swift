@@ -19,23 +19,22 @@ package struct PoolDefaults: Sendable, Hashable {
 
     package init() {}
 
-    /// Reads a mapping of these keys: a pool's entry in the configuration, and the annotation `epp-pd.io/profile`.
-    package static func read(_ value: DocumentValue) -> PoolDefaults? {
-        value.object { object in
-            var result = PoolDefaults()
-            result.accelerator = object.optional("accelerator")?.string(maxLength: 128)
-            result.model = object.optional("model")?.string(maxLength: 256)
-            result.servedModels = object.optional("servedModels")?.list(maxCount: 1000)
-                .compactMap { $0.string(maxLength: 256) }
-            result.tensorParallel = object.optional("tensorParallel")?.integer(in: 1...1024)
-            result.dtype = object.optional("dtype")?.string(maxLength: 32)
-            result.kvDtype = object.optional("kvDtype")?.string(maxLength: 32)
-            result.blockSize = object.optional("blockSize")?.integer(in: 1...65_536)
-            result.connector = object.optional("connector")?.string(maxLength: 128)
-            result.engine = object.optional("engine")?.string(maxLength: 64)
-            result.pricePerHour = object.optional("pricePerHour")?.number(in: 0...100_000)
-            result.networkGbps = object.optional("networkGbps")?.number(in: 0.001...1_000_000)
-            return result
-        }
+    /// Reads a mapping of these keys alone: the annotation `epp-pd.io/profile`.
+    package static func read(_ value: DocumentValue) -> PoolDefaults? { value.object { PoolDefaults($0) } }
+
+    /// Reads these keys of a mapping that may have others: a pool's entry in the configuration.
+    init(_ object: DocumentObject) {
+        accelerator = object.optional("accelerator")?.string(maxLength: 128)
+        model = object.optional("model")?.string(maxLength: 256)
+        servedModels = object.optional("servedModels")?.list(maxCount: 1000)
+            .compactMap { $0.string(maxLength: 256) }
+        tensorParallel = object.optional("tensorParallel")?.integer(in: 1...1024)
+        dtype = object.optional("dtype")?.string(maxLength: 32)
+        kvDtype = object.optional("kvDtype")?.string(maxLength: 32)
+        blockSize = object.optional("blockSize")?.integer(in: 1...65_536)
+        connector = object.optional("connector")?.string(maxLength: 128)
+        engine = object.optional("engine")?.string(maxLength: 64)
+        pricePerHour = object.optional("pricePerHour")?.number(in: 0...100_000)
+        networkGbps = object.optional("networkGbps")?.number(in: 0.001...1_000_000)
     }
 }

@@ -164,7 +164,7 @@ struct GRPCFramingTests {
         let absent = pair.client.open("/echo/Echo", contentType: nil)
         let lookalike = pair.client.open("/echo/Echo", contentType: "application/grpcish")
         let get = pair.client.open("/echo/Echo", method: "GET")
-        let long = pair.client.open("/echo" + String(repeating: "x", count: 600))
+        let long = pair.client.open("/echo" + String(repeating: "x", count: 5000))
         let withFormat = pair.client.open("/echo/Echo", contentType: "application/grpc+proto")
         try pair.exchange()
         #expect(pair.client.grpcStatus(unknown) == "12")
