@@ -20,6 +20,11 @@ package enum Placement: Sendable, Hashable, Codable {
         }
     }
 
+    package var isPair: Bool {
+        if case .pair = self { return true }
+        return false
+    }
+
     /// The pod that computes the prompt.
     package var prefiller: EndpointID {
         switch self {

@@ -54,14 +54,12 @@ extension Router {
         var cached = entry.cachedTokens
         if let reported = outcome.cachedTokens {
             // The decode pod of a pair may report the KV that it was sent as cached: only less than expected is news.
-            let isPair = entry.placement.prefiller != entry.placement.destination
-            cached = isPair ? min(max(reported, 0), cached) : min(max(reported, 0), max(prompt - 1, 0))
+            cached = entry.placement.isPair ? min(max(reported, 0), cached) : min(max(reported, 0), max(prompt - 1, 0))
         } else if cached > 0 {
             flaws.insert(.cacheUnknown)
         }
         let profile = fleet.endpoints[p].endpoint.profile
-        let alone = profile.prefill.terms(newTokens: Double(prompt - cached), cachedTokens: Double(cached))
-        let work = ObservedWork(terms: alone, extra: entry.prefillExtra, factors: shared[p]?.prefill.factors)
+        let work = prefillWork(entry, cached: cached, at: p)
         calibrators[p].observePrefill(
             predicted: Seconds(work.predicted),
             factored: Seconds(work.factored),
@@ -70,7 +68,7 @@ extension Router {
             flaws: flaws,
             at: now
         )
-        phases[p].prefills.add(work)
+        if !entry.placement.isPair { phases[p].prefills.add(work) }
         if flaws.isEmpty, prompt - cached >= PodCalibrator.leastPrefillTokens {
             teachPrefill(work, observed: service.seconds, at: p)
         }
@@ -88,6 +86,20 @@ extension Router {
         if flaws.isEmpty, terms.transfer > .zero {
             teachTransfer(entry, residual: (observed - constant).rawValue - predicted, from: p)
         }
+    }
+
+    /// The prompt of `entry`, as its prefiller's profile sees it.
+    private func prefillWork(_ entry: InFlight, cached: Int, at p: Int) -> ObservedWork {
+        let terms = fleet.endpoints[p].endpoint.profile.prefill
+            .terms(newTokens: Double(entry.request.promptTokens - cached), cachedTokens: Double(cached))
+        return ObservedWork(terms: terms, extra: entry.prefillExtra, factors: shared[p]?.prefill.factors)
+    }
+
+    /// Engines count a prompt in their histograms when their request ends. That of a pair's prefill pod ends with the
+    /// prompt; any other's with its answer, long after, when quite other prompts were computed.
+    mutating func countPairPrefill(_ entry: InFlight, at p: Int) {
+        guard entry.placement.isPair, entry.service != nil, !entry.pulls else { return }
+        phases[p].prefills.add(prefillWork(entry, cached: entry.cachedTokens, at: p))
     }
 
     private mutating func teachPrefill(_ work: ObservedWork, observed: Double, at p: Int) {

@@ -125,6 +125,7 @@ extension Router {
         if let p = index(of: entry.placement.prefiller) {
             let end = time - entry.tail
             entry.service = ledgers[p].promptSeen(id, tokens: entry.request.promptTokens, end: end, now: time)
+            countPairPrefill(entry, at: p)
         }
         if let d = index(of: entry.placement.destination) {
             ledgers[d].advance(to: time)
