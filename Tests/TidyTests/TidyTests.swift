@@ -64,7 +64,8 @@ struct TidyTests {
 
     @Test("Rooms that decide need no unsafe memory", arguments: Repository.swift.filter { $0.room != nil })
     func unsafeMemory(_ file: Repository.File) {
-        guard let room = file.room, ["CostModel", "Router", "Simulation", "Telemetry", "Autoscaling"].contains(room) else { return }
+        guard let room = file.room, ["CostModel", "Router", "Simulation", "Telemetry", "Autoscaling"].contains(room)
+        else { return }
         for (number, line) in file.lines.enumerated() where !line.contains("//") {
             let words = line.split { !$0.isLetter && $0 != "_" }
             #expect(!words.contains("unsafe"), "\(file):\(number + 1)")

@@ -215,19 +215,15 @@ final class PickerProcess: Sendable {
 // MARK: - Configuration
 
 extension PickerProcess {
-    private static func guardsMetrics(_ options: ServeOptions) -> Bool { options.replicas.metricsEndpointAuth ?? false }
+    /// In a cluster who reads metrics is asked of it, as clusters expect; a fleet file needs no cluster.
+    private static func guardsMetrics(_ options: ServeOptions) -> Bool {
+        options.replicas.metricsEndpointAuth ?? options.cluster.isGiven
+    }
 
-    /// nil where nothing is asked of a cluster.
+    /// nil where nothing is asked of a cluster but its pods.
     private static func kubernetesClient(_ options: ServeOptions) throws -> KubernetesClient? {
         guard options.replicas.haEnableLeaderElection || guardsMetrics(options) else { return nil }
-        do {
-            return KubernetesClient(
-                try KubernetesConfiguration.find(file: nil, environment: ProcessInfo.processInfo.environment)
-            )
-        } catch {
-            Console.error(error.description)
-            throw ExitCode(2)
-        }
+        return try options.cluster.client()
     }
 
     private static func leadership(
@@ -238,9 +234,10 @@ extension PickerProcess {
     ) -> Leadership? {
         guard options.replicas.haEnableLeaderElection, let client else { return nil }
         let namespace = options.replicas.leaderElectionNamespace ?? client.configuration.namespace
+        let fleet = options.cluster.poolName.first ?? "fleet"
         return Leadership(
             client: client,
-            name: options.replicas.leaderElectionName ?? "epp-\(namespace)-fleet.epp-pd.io",
+            name: options.replicas.leaderElectionName ?? "epp-\(namespace)-\(fleet).epp-pd.io",
             namespace: namespace,
             log: log,
             changed: changed

@@ -9,8 +9,8 @@ struct ReplicaOptions: ParsableArguments {
     var haEnableLeaderElection = false
     @Option(help: "Namespace of the Lease. Default: the pod's own, or the kubeconfig's.")
     var leaderElectionNamespace: String?
-    @Option(help: "Name of the Lease. Default: epp-<namespace>-fleet.epp-pd.io.")
+    @Option(help: "Name of the Lease. Default: epp-<namespace>-<first pool, or fleet>.epp-pd.io.")
     var leaderElectionName: String?
-    @Option(help: "Ask the cluster who may read /metrics. Default: false.")
+    @Option(help: "Ask the cluster who may read /metrics. Default: true where pods come from a cluster, false with --fleet.")
     var metricsEndpointAuth: Bool?
 }
