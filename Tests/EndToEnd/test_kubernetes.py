@@ -388,3 +388,23 @@ def test_wrong_usage(flags):
     done = subprocess.run([rig.binary(), "serve", *flags], capture_output=True, text=True, timeout=20)
     assert done.returncode == 2, done.stderr
     assert done.stderr
+
+
+def test_in_a_cluster_metrics_are_guarded_unless_one_says_no(cluster, start):
+    cluster.pool("decode")
+    cluster.pod("a")
+    guarded = start(cluster, "--pool-name=decode", "--metrics-endpoint-auth=true", gateway=False, name="guarded")
+    assert rig.http_get(guarded.metrics_port, "/metrics")[0] == 401
+    assert rig.http_get(guarded.metrics_port, "/readyz")[0] == 200
+    # The default, which the flag of the test rig above only repeats.
+    outcome = subprocess.run([rig.binary(), "serve", "--help"], capture_output=True, text=True).stdout
+    assert "true where pods come from a cluster" in " ".join(outcome.split())
+
+
+def test_the_lease_bears_the_name_of_the_pool(cluster, start):
+    cluster.pool("decode")
+    cluster.pod("a")
+    start(cluster, "--pool-name=decode", "--ha-enable-leader-election", gateway=False)
+    leases = f"{cluster.api.url}/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    found = httpx.get(leases, headers={"authorization": "Bearer secret"}).json()
+    assert [lease["metadata"]["name"] for lease in found["items"]] == ["epp-default-decode.epp-pd.io"]

@@ -11,6 +11,8 @@ struct ReplicaOptions: ParsableArguments {
     var leaderElectionNamespace: String?
     @Option(help: "Name of the Lease. Default: epp-<namespace>-<first pool, or fleet>.epp-pd.io.")
     var leaderElectionName: String?
-    @Option(help: "Ask the cluster who may read /metrics. Default: true where pods come from a cluster, false with --fleet.")
+    @Option(
+        help: "Ask the cluster who may read /metrics. Default: true where pods come from a cluster, false with --fleet."
+    )
     var metricsEndpointAuth: Bool?
 }
