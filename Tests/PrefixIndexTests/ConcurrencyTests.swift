@@ -15,6 +15,7 @@ struct ConcurrencyTests {
         let isOver = Atomic<Bool>(false)
         let lookups = Atomic<Int>(0)
         let wrong = Atomic<Int>(0)
+        let gaveUp = Atomic<Int>(0)
         let ended = Atomic<Int>(0)
     }
 
@@ -71,15 +72,20 @@ struct ConcurrencyTests {
         var random = SplitMix64(seed: seed)
         var found: [TierMatch] = []
         repeat {
+            // A lookup never waits: one that meets a writer whom the system has put to sleep within a change gives up and
+            // finds nothing. That must be rare; what is found must be right.
             index.matches(of: .tokens(kept), into: &found)
-            var isWrong = found.first { $0.holder == 0 }?.tokens != kept.count
+            var gaveUp = found.isEmpty ? 1 : 0
+            var isWrong = !found.isEmpty && found.first { $0.holder == 0 }?.tokens != kept.count
             if found.contains(where: { $0.tokens > kept.count || $0.tokens % 16 != 0 || $0.holder > 6 }) {
                 isWrong = true
             }
             let other = shared + prompt(random.next() % 50 + 100, blocks: 40)
             index.matches(of: .tokens(other), into: &found)
+            if found.isEmpty { gaveUp += 1 }
             if found.contains(where: { $0.tokens > other.count }) { isWrong = true }
-            if found.first(where: { $0.holder == 0 })?.tokens != shared.count { isWrong = true }
+            if !found.isEmpty, found.first(where: { $0.holder == 0 })?.tokens != shared.count { isWrong = true }
+            progress.gaveUp.add(gaveUp, ordering: .relaxed)
             progress.wrong.add(isWrong ? 1 : 0, ordering: .relaxed)
             progress.lookups.add(1, ordering: .relaxed)
         } while !progress.isOver.load(ordering: .relaxed)
@@ -110,7 +116,10 @@ struct ConcurrencyTests {
         }
         while progress.ended.load(ordering: .acquiring) < 4 { usleep(1_000) }
         #expect(progress.wrong.load(ordering: .relaxed) == 0)
-        #expect(progress.lookups.load(ordering: .relaxed) > 3)
+        let lookups = progress.lookups.load(ordering: .relaxed)
+        #expect(lookups > 3)
+        // On fewer cores than threads the writer often sleeps in the midst of a change, for whole time slices.
+        #expect(progress.gaveUp.load(ordering: .relaxed) <= max(lookups / 2, 1_000))
         #expect(index.statistics.trie.bytes <= 4 << 20)
     }
 
