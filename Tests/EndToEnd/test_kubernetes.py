@@ -147,7 +147,7 @@ def test_losing_the_api_server_loses_nothing(cluster, start, fault):
             cluster.api.reset_connections()
             time.sleep(0.1)
     if fault not in ("slow", "410"):
-        text = wait_until(lambda: "Kubernetes API" in picker.readiness()[1] and picker.readiness(), "the trouble told", 25)
+        text = wait_until(lambda: "Kubernetes API" in picker.readiness()[1] and picker.readiness(), "the trouble told", 60)
         assert text[0] == 200, text
         assert "what was known before still counts" in text[1]
         failing = picker.metrics().sum("epp_pd_kubernetes_watch_standing", resource="pods", standing="failing")
