@@ -44,9 +44,7 @@ def test_a_buffered_body_over_the_limit_is_413(gateway):
     """Chunked, so that the size shows in the gRPC message alone."""
     raw = wire.Raw(gateway.envoy.ports["buffered"], timeout=60)
     raw.head("POST", "/v1/chat/completions", {"transfer-encoding": "chunked"})
-    for _ in range(22):
-        raw.chunk(b" " * MIB)
-    raw.send(b"0\r\n\r\n")
+    raw.upload(b"%x\r\n%s\r\n" % (MIB, b" " * MIB) * 22 + b"0\r\n\r\n")
     answer = raw.answer()
     assert answer.status == 413
     assert json.loads(answer.read())["error"]["message"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 
 import h2.config
@@ -37,6 +38,17 @@ class Raw:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def upload(self, data: bytes) -> None:
+        """Sends until all is sent or an answer begins: who refuses a body early may reset what still comes (RFC 9112, 9.3)."""
+        rest = memoryview(data)
+        while rest:
+            answered, writable, _ = select.select([self.socket], [self.socket], [], self.socket.gettimeout())
+            if answered:
+                return
+            if not writable:
+                raise TimeoutError(f"{len(rest)} bytes of the body were not taken")
+            rest = rest[self.socket.send(rest[:65536]) :]
+
     def chunk(self, data: bytes) -> None:
         self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
 
@@ -56,7 +68,7 @@ def post(port: int, data: bytes, headers: dict[str, str] | None = None, path="/v
         raw.head(
             "POST", path, {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}
         )
-        raw.send(data)
+        raw.upload(data)
         answer = raw.answer()
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:

@@ -24,12 +24,7 @@ import CostModel
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe epp_curl_set_write(handle, receivePage, context)
         unsafe epp_curl_set_pointer(handle, CURLOPT_PRIVATE, context)
-        // Signals would interrupt other threads; proxies of the environment are not meant for pods.
-        unsafe epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
-        unsafe epp_curl_set_string(handle, CURLOPT_PROXY, "")
-        unsafe epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd")
-        unsafe epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, "http")
-        unsafe epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        unsafe epp_curl_set_common(handle, "http")
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPALIVE, 1)
         // A whole page in few reads.
         unsafe epp_curl_set_long(handle, CURLOPT_BUFFERSIZE, 64 * 1024)
@@ -48,24 +43,11 @@ import CostModel
 
     /// The page, or why there is none.
     func result(_ code: CURLcode) -> Result<FleetMachine.Content, FetchFailure> {
-        guard code == CURLE_OK else { return .failure(failure(code)) }
+        guard code == CURLE_OK else { return .failure(FetchFailure(code)) }
         var status = 0
         unsafe epp_curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
         guard status == 200 else { return .failure(.status(status)) }
         return reader.finish()
-    }
-
-    private func failure(_ code: CURLcode) -> FetchFailure {
-        switch code {
-        case CURLE_COULDNT_CONNECT: .refused
-        case CURLE_OPERATION_TIMEDOUT: .timedOut
-        case CURLE_WRITE_ERROR: .tooLarge
-        case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE: .connectionLost
-        case CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY, CURLE_HTTP_RETURNED_ERROR,
-            CURLE_BAD_CONTENT_ENCODING:
-            .garbage
-        default: .client
-        }
     }
 
     /// - Returns: false where the page is too large; libcurl then gives the transfer up.

@@ -13,12 +13,9 @@ import CostModel
     /// By the address of the handle.
     private var busy: [UInt: CurlTransfer] = [:]
 
-    /// libcurl counts its users; one initialisation for the life of the process.
-    private static let isReady: Bool = curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK
-
     /// - Returns: nil where libcurl has no memory.
     init?() {
-        guard Self.isReady, let multi = unsafe curl_multi_init() else { return nil }
+        guard CurlLibrary.isReady, let multi = unsafe curl_multi_init() else { return nil }
         unsafe self.multi = multi
     }
 

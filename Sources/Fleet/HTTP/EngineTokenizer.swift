@@ -49,8 +49,8 @@ package final class EngineTokenizer: Sendable {
     package func start() {
         let threads = (0..<connections).compactMap { index in
             ControlThread(name: "tokenize-\(index)") { [self] in
-                guard let post = StreamedPost() else { return }
-                while let next = take() { answer(next, post) }
+                guard let client = StreamedRequest() else { return }
+                while let next = take() { answer(next, client) }
             }
         }
         state.withLock { $0.threads = threads }
@@ -101,12 +101,12 @@ package final class EngineTokenizer: Sendable {
         }
     }
 
-    private func answer(_ next: Waiting, _ post: StreamedPost) {
+    private func answer(_ next: Waiting, _ client: StreamedRequest) {
         let left = next.until - ContinuousClock.now
         guard left > .milliseconds(1) else { return next.answer(nil) }
         let seconds = Seconds(Double(left.components.seconds) + Double(left.components.attoseconds) * 1e-18)
         var received: [UInt8] = []
-        let result = post.send(url: next.question.url, body: next.question.body, bearer: nil, timeout: seconds) {
+        let result = client.post(url: next.question.url, body: next.question.body, bearer: nil, timeout: seconds) {
             bytes in
             guard received.count + bytes.count <= Self.maxAnswerBytes else { return false }
             for index in bytes.indices { received.append(bytes[index]) }

@@ -3,6 +3,7 @@
 
 internal import CCurl
 import CostModel
+import Fleet
 
 /// One transfer handle of libcurl, for one request to the API server at a time.
 ///
@@ -26,12 +27,9 @@ import CostModel
     private var received: [UInt8] = []
     private var limit = 0
 
-    /// libcurl counts its users; one initialisation for the life of the process.
-    private static let isReady: Bool = curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK
-
     /// - Returns: nil where libcurl has no memory.
     init?() {
-        guard Self.isReady, let handle = unsafe curl_easy_init() else { return nil }
+        guard CurlLibrary.isReady, let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = handle
     }
 
@@ -60,12 +58,7 @@ import CostModel
         unsafe epp_curl_set_write(handle, receiveBody, context)
         unsafe epp_curl_set_header(handle, receiveHeaderLine, context)
         unsafe epp_curl_set_pointer(handle, CURLOPT_PRIVATE, context)
-        // Signals would interrupt other threads; proxies of the environment are not meant for the API server.
-        unsafe epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
-        unsafe epp_curl_set_string(handle, CURLOPT_PROXY, "")
-        unsafe epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd")
-        unsafe epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, "https,http")
-        unsafe epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        unsafe epp_curl_set_common(handle, "https,http")
         // A watch may be silent for long; a machine that vanished is noticed all the same.
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPALIVE, 1)
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPIDLE, 15)

@@ -68,10 +68,10 @@ struct CompletionProbe: Sendable {
         } catch {
             throw Failure(description: "the request cannot be encoded: \(error)")
         }
-        guard let post = StreamedPost() else { throw Failure(description: "libcurl has no memory") }
+        guard let client = StreamedRequest() else { throw Failure(description: "libcurl has no memory") }
         var reader = EventReader()
         var answer = Answer(sent: clock.now, arrivals: [], promptTokens: 0)
-        let result = post.send(url: url, body: body, bearer: key, timeout: timeout) { bytes in
+        let result = client.post(url: url, body: body, bearer: key, timeout: timeout) { bytes in
             let now = clock.now
             reader.feed(bytes) { line in CompletionProbe.take(line, at: now, into: &answer) }
             return !isStopped()

@@ -25,7 +25,7 @@ final class KVEventDiscovery: Sendable {
 
     func start() {
         let made = ControlThread(name: "kv-discovery") { [self] in
-            guard let client = StreamedPost() else { return }
+            guard let client = StreamedRequest() else { return }
             var answered: [EndpointID: Int] = [:]
             var round = 0
             while !isStopping.load(ordering: .relaxed) {
@@ -46,7 +46,7 @@ final class KVEventDiscovery: Sendable {
         made?.join()
     }
 
-    private func ask(_ client: StreamedPost, _ round: Int, _ answered: inout [EndpointID: Int]) {
+    private func ask(_ client: StreamedRequest, _ round: Int, _ answered: inout [EndpointID: Int]) {
         let asked = places.asked
         let present = Set(asked.map(\.id))
         answered = answered.filter { present.contains($0.key) }

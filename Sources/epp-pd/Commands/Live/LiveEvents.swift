@@ -83,7 +83,7 @@ struct LiveEvents {
     }
 
     private func probe(_ pod: EndpointDescription) {
-        guard let post = StreamedPost() else { return }
+        guard let client = StreamedRequest() else { return }
         // Words that no other prompt has: a cached one would make no event.
         let nonce = UInt64.random(in: 0 ... .max)
         let prompt = (0..<Self.probeWords).map { "\(nonce &+ UInt64($0))" }.joined(separator: " ")
@@ -93,6 +93,6 @@ struct LiveEvents {
         guard let bytes = try? JSONSerialization.data(withJSONObject: body) else { return }
         let url = LivePage.url(pod.address, pod.port, "/v1/completions")
         // Whether it is answered, the check of events will show.
-        _ = post.send(url: url, body: Array(bytes), bearer: nil, timeout: timeout) { _ in true }
+        _ = client.post(url: url, body: Array(bytes), bearer: nil, timeout: timeout) { _ in true }
     }
 }

@@ -15,7 +15,7 @@ enum LivePage {
     }
 
     static func get(_ url: String, timeout: Seconds) -> Result<Answer, FetchFailure> {
-        guard let transfer = StreamedPost() else { return .failure(.client) }
+        guard let transfer = StreamedRequest() else { return .failure(.client) }
         var body: [UInt8] = []
         let result = transfer.get(url: url, timeout: timeout) { bytes in
             guard bytes.count <= limit - body.count else { return false }

@@ -4,24 +4,20 @@
 internal import CCurl
 package import CostModel
 
-/// One HTTP POST whose answer is read as it comes. Blocks its thread until the answer has ended.
+/// One HTTP request at a time whose answer is read as it comes. Blocks its thread until the answer has ended.
 ///
 /// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
-@safe package final class StreamedPost {
+@safe package final class StreamedRequest {
     private let handle: UnsafeMutableRawPointer
     private var receive: (Span<UInt8>) -> Bool = { _ in true }
 
     /// - Returns: nil where libcurl has no memory.
     package init?() {
-        guard let handle = unsafe curl_easy_init() else { return nil }
+        guard CurlLibrary.isReady, let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = handle
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe epp_curl_set_write(handle, receivePiece, context)
-        unsafe epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
-        unsafe epp_curl_set_string(handle, CURLOPT_PROXY, "")
-        unsafe epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd")
-        unsafe epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, "http,https")
-        unsafe epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        unsafe epp_curl_set_common(handle, "http,https")
         // Tokens are timed: none may wait for the next.
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_NODELAY, 1)
     }
@@ -31,7 +27,7 @@ package import CostModel
     /// Sends a JSON body and hands the answer's bytes to `receive` as they come, whatever the status.
     ///
     /// `bearer`: an API key, nil where none is needed. `receive` returns false to give the answer up.
-    package func send(
+    package func post(
         url: String,
         body: [UInt8],
         bearer: String?,
@@ -77,17 +73,7 @@ package import CostModel
     }
 
     private static func outcome(_ code: CURLcode, _ handle: UnsafeMutableRawPointer) -> Result<Int, FetchFailure> {
-        guard code == CURLE_OK else {
-            switch code {
-            case CURLE_COULDNT_CONNECT: return .failure(.refused)
-            case CURLE_OPERATION_TIMEDOUT: return .failure(.timedOut)
-            case CURLE_WRITE_ERROR: return .failure(.tooLarge)
-            case CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_PARTIAL_FILE:
-                return .failure(.connectionLost)
-            case CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY: return .failure(.garbage)
-            default: return .failure(.client)
-            }
-        }
+        guard code == CURLE_OK else { return .failure(FetchFailure(code)) }
         var status = 0
         unsafe epp_curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
         return .success(status)
@@ -98,7 +84,7 @@ package import CostModel
     }
 }
 
-/// libcurl's write callback. `context` is the object that `StreamedPost.init` set, alive while its handle is.
+/// libcurl's write callback. `context` is the object that `StreamedRequest.init` set, alive while its handle is.
 private func receivePiece(
     _ bytes: UnsafeMutablePointer<CChar>?,
     _ size: Int,
@@ -106,7 +92,7 @@ private func receivePiece(
     _ context: UnsafeMutableRawPointer?
 ) -> Int {
     guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
-    let post = unsafe Unmanaged<StreamedPost>.fromOpaque(context).takeUnretainedValue()
+    let post = unsafe Unmanaged<StreamedRequest>.fromOpaque(context).takeUnretainedValue()
     let length = size * count
     let buffer = unsafe UnsafeBufferPointer(
         start: UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self),
