@@ -331,7 +331,8 @@ def report(run: Run) -> dict:
     print(f"  keys of prompts by source: {keys};  of hits expected, found: {percent(knowledge['found'])}")
     print(f"  estimated cost ${dollars:.4f} ({dollars / max(len(good), 1) * 1000:.3f} per 1,000 requests)")
     print()
-    report_calibration(good)
+    learned = step_scales(run)
+    report_calibration(good, learned)
 
     def times(pairs):
         values = {}
@@ -352,6 +353,7 @@ def report(run: Run) -> dict:
         "prefix_hit_ratio": round(cached / prompt, 4) if prompt else 0,
         "dollars": round(dollars, 6),
         "kv_events": knowledge,
+        "step_scales": {name: round(scale, 3) for name, scale in learned.items()},
     }
 
 
@@ -373,11 +375,18 @@ def cache_knowledge(run: Run) -> dict:
     }
 
 
-def report_calibration(good: list[Answer]) -> None:
+def step_scales(run: Run) -> dict[str, float]:
+    """How much longer than its profile says each pod's decode steps take, as the picker has learned by now."""
+    pods = json.loads(rig.http_get(run.picker.metrics_port, "/debug/calibration")[1])["endpoints"]
+    steps = {pod["endpoint"]: pod["calibrator"]["decode"] for pod in pods}
+    return {name: step["scale"] for name, step in steps.items() if step["samples"]}
+
+
+def report_calibration(good: list[Answer], learned: dict[str, float]) -> None:
     """The error of predictions by the profile alone, and after the pod that decodes was calibrated."""
     streams = sorted((a for a in good if a.question.stream and a.tpot), key=lambda a: a.number)
     print("  median prediction error, before and after the decoding pod was calibrated from what was observed")
-    print(f"  {'':22s}{'streams':>13s}{'TTFT':>18s}{'TPOT':>18s}")
+    print(f"  {'':22s}{'streams':>13s}{'TTFT':>18s}{'TPOT':>18s}{'steps learned':>16s}")
     rows = [("all pods", streams)]
     for name in sorted({a.decision["destination"] for a in streams}):
         note = " (slow)" if name == SLOW_POD else " (late)" if name == LATE_POD else ""
@@ -387,7 +396,9 @@ def report_calibration(good: list[Answer]) -> None:
         ttft = [percent(error([(a.decision["ttft"], a.ttft) for a in part])) for part in parts]
         tpot = [percent(error([(a.decision["tpot"], a.tpot) for a in part])) for part in parts]
         counts = f"{len(parts[0])}, {len(parts[1])}"
-        print(f"  {name:22s}{counts:>13s}{ttft[0]:>10s}, {ttft[1]:>6s}{tpot[0]:>10s}, {tpot[1]:>6s}")
+        scale = learned.get(name.split()[0])
+        steps = f"× {scale:.2f}" if scale else ""
+        print(f"  {name:22s}{counts:>13s}{ttft[0]:>10s}, {ttft[1]:>6s}{tpot[0]:>10s}, {tpot[1]:>6s}{steps:>16s}")
     print()
 
 

@@ -29,6 +29,8 @@ def test_demo(tmp_path):
     events = result["kv_events"]
     assert events["publishers"] == 4 and events["stored_blocks"] > 0 and events["gaps"] == 0
     assert events["keys"]["engine"] + events["keys"]["cache"] > 0
+    # Forty requests teach at least one pod, and nothing absurd.
+    assert result["step_scales"] and all(0.3 < scale < 3 for scale in result["step_scales"].values())
     assert sum(bool(re.match(r" +\d+ (short|long|shared) ", line)) for line in lines) == 40
 
     log = re.search(r"decision log: (\S+)", outcome.stdout)[1]
