@@ -133,9 +133,38 @@ def test_the_standalone_envoy_is_the_tested_configuration():
     assert listener["address"] == "0.0.0.0"
     listener["address"] = "127.0.0.1"
     endpoint = rig.cluster(ours, "epp")["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-    assert endpoint["address"]["socket_address"]["address"] == "epp-pd"
+    assert endpoint["address"]["socket_address"]["address"] == "epp-pd-replicas"
     endpoint["address"]["socket_address"]["address"] = "127.0.0.1"
     assert ours == tested
+
+
+@pytest.mark.parametrize("picker", ["chart", "demo"])
+def test_the_standalone_envoy_sees_every_replica_of_the_picker(picker):
+    """Followers are not Ready: a Service that lists Ready pods alone would make each take-over wait for kubelet."""
+    services = [d for d in manifests.kustomize("gateways/standalone") if d["kind"] == "Service"]
+    service = next(s["spec"] for s in services if s["metadata"]["name"] == "epp-pd-replicas")
+    assert service["clusterIP"] == "None" and service["publishNotReadyAddresses"] is True
+    documents = manifests.chart() if picker == "chart" else manifests.kustomize("demo")
+    deployment = next(d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "epp-pd")
+    template = deployment["spec"]["template"]
+    assert service["selector"].items() <= template["metadata"]["labels"].items()
+    ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+    assert [(p["port"], ports[p["targetPort"]]) for p in service["ports"]] == [(9002, 9002)]
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "envoy").glob("*.yaml")), ids=lambda path: path.stem)
+def test_envoys_find_a_new_leader_within_the_time_of_a_lease(path):
+    """A Lease is taken over within three seconds; Envoy must not add as much again."""
+    config = yaml.safe_load(path.read_text())
+    for cluster in config["static_resources"]["clusters"]:
+        if cluster["name"] == "model_servers":
+            continue
+        (check,) = cluster["health_checks"]
+        assert check["grpc_health_check"]["service_name"] == "envoy.service.ext_proc.v3.ExternalProcessor"
+        assert check["interval"] == check["no_traffic_interval"] == check["timeout"] == "1s"
+        assert check["unhealthy_interval"] == "0.5s"
+        assert check["healthy_threshold"] == 1 and check["unhealthy_threshold"] <= 2
+        assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
 
 
 def test_envoy_accepts_the_standalone_configuration(tmp_path):
