@@ -29,12 +29,13 @@ static inline CURLcode epp_curl_clear(CURL *handle, CURLoption option) {
 
 // What every handle of ours wants: signals would interrupt other threads, and proxies of the environment are not meant for
 // pods and API servers.
-static inline void epp_curl_set_common(CURL *handle, const char *protocols) {
-    epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1);
-    epp_curl_set_string(handle, CURLOPT_PROXY, "");
-    epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd");
-    epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, protocols);
-    epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+static inline CURLcode epp_curl_set_common(CURL *handle, const char *protocols) {
+    CURLcode code = epp_curl_set_long(handle, CURLOPT_NOSIGNAL, 1);
+    if (code == CURLE_OK) code = epp_curl_set_string(handle, CURLOPT_PROXY, "");
+    if (code == CURLE_OK) code = epp_curl_set_string(handle, CURLOPT_USERAGENT, "epp-pd");
+    if (code == CURLE_OK) code = epp_curl_set_string(handle, CURLOPT_PROTOCOLS_STR, protocols);
+    if (code == CURLE_OK) code = epp_curl_set_long(handle, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    return code;
 }
 
 typedef size_t (*epp_curl_write)(char *bytes, size_t size, size_t count, void *context);

@@ -2,7 +2,7 @@
 # Copyright the epp-pd authors
 """A Kubernetes API server as far as a picker sees one: lists in pages, watches with bookmarks and 410, leases with 409,
 token and access reviews; and every way of going wrong, by order. Its answers are pinned to transcripts of a real one
-(Tests/Fixtures/Kubernetes), and the official Python client is run against it (test_kubernetes_api.py)."""
+(Tests/Fixtures/Kubernetes), and the official Python client is run against it (test_fake_api_server.py)."""
 
 from __future__ import annotations
 
@@ -111,10 +111,33 @@ class Faults:
         self.no_bookmarks = False
 
 
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    tls: ssl.SSLContext | None = None
+
+    def get_request(self):
+        connection, address = super().get_request()
+        if self.tls:
+            # Hands are shaken on the connection's own thread: one that hangs must not keep others out.
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+
 class FakeAPIServer:
     """`objects` are changed by `apply`, `delete` and `patch`; watchers hear of it at once."""
 
-    def __init__(self, crds=tuple(CUSTOM), token: str | None = None, certificate: tuple[str, str] | None = None, port=0):
+    def __init__(
+        self,
+        crds=tuple(CUSTOM),
+        token: str | None = None,
+        certificate: tuple[str, str] | None = None,
+        client_authority: str | None = None,
+        port=0,
+    ):
+        """`certificate`: files of a chain and its key; `client_authority`: file of who vouches for clients, which then need
+        a certificate."""
         self.kinds = dict(BUILT_IN) | {key: CUSTOM[key] for key in crds}
         self.token = token
         self.faults = Faults()
@@ -132,16 +155,11 @@ class FakeAPIServer:
         self.allowed: set[tuple[str, str, str]] = set()
 
         handler = type("Handler", (_Handler,), {"api": self})
-        socketserver.ThreadingTCPServer.allow_reuse_address = True
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", port), handler, bind_and_activate=True)
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
-        scheme = "http"
+        self.server = _Server(("127.0.0.1", port), handler, bind_and_activate=True)
+        self.client_authority = client_authority
         if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            scheme = "https"
+            self.server.tls = self.tls(certificate)
+        scheme = "https" if certificate else "http"
         self.port = self.server.server_address[1]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
@@ -189,6 +207,20 @@ class FakeAPIServer:
             gone["metadata"]["resourceVersion"] = str(self.version)
             self.events.append((self.version, resource, "DELETED", gone, old))
             self.lock.notify_all()
+
+    def tls(self, certificate: tuple[str, str]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        if self.client_authority:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.client_authority)
+        return context
+
+    def renew(self, certificate: tuple[str, str]) -> None:
+        """As a server that starts again with another certificate: open connections are cut, and earlier TLS sessions, which
+        clients go on with without a look at the certificate, are unknown."""
+        self.server.tls = self.tls(certificate)
+        self.reset_connections()
 
     def forget_past(self) -> None:
         """Compaction: no watch can begin at a version of the past any more."""

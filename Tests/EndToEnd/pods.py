@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import rig
+import yaml
 from fake_api_server import INFERENCE, FakeAPIServer
 from upstream import MODEL, Upstream
 
@@ -48,6 +49,9 @@ class Cluster:
 
     def __init__(self, models: list[str] | None = None, **api):
         self.api = FakeAPIServer(**api)
+        # What kubeconfigs say of the server and of the user.
+        self.server_fields: dict = {}
+        self.user_fields: dict = {}
         self.servers = PodServers(models)
         self.numbers: dict[str, int] = {}
         self.api.apply(
@@ -133,17 +137,17 @@ class Cluster:
         self.api.patch(PODS, name, lambda p: p["metadata"].update(deletionTimestamp="2026-11-21T00:00:00Z"))
 
     def kubeconfig(self, folder: Path, token: str = "secret") -> Path:
+        server = {"server": self.api.url} | self.server_fields
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "fake", "user": "me", "namespace": "default"}}],
+            "clusters": [{"name": "fake", "cluster": server}],
+            "users": [{"name": "me", "user": self.user_fields or {"token": token}}],
+        }
         path = folder / "kubeconfig"
-        path.write_text(
-            f"""
-apiVersion: v1
-kind: Config
-current-context: here
-contexts: [{{name: here, context: {{cluster: fake, user: me, namespace: default}}}}]
-clusters: [{{name: fake, cluster: {{server: "{self.api.url}"}}}}]
-users: [{{name: me, user: {{token: {token}}}}}]
-"""
-        )
+        path.write_text(yaml.safe_dump(config))
         return path
 
 

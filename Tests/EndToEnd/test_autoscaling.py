@@ -15,6 +15,7 @@ import pytest
 import rig
 import wire
 import yaml
+from certificates import certificate
 from rig import HOST, Envoy, Picker
 
 MODEL = "llama-3.1-8b"
@@ -151,17 +152,6 @@ def test_keda_asks_over_grpc(tmp_path):
         channel.close()
         picker.process.kill()
         servers.process.kill()
-
-
-def certificate(folder, name: str, common_name: str, issuer: str | None = None) -> None:
-    """A key and a certificate, signed by `issuer` or by itself."""
-    subject = ["-subj", f"/CN={common_name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"]
-    signed = ["-CA", folder / f"{issuer}.crt", "-CAkey", folder / f"{issuer}.key"] if issuer else []
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-         "-addext", f"basicConstraints=critical,CA:{'FALSE' if issuer else 'TRUE'}", *signed, *subject],
-        check=True, capture_output=True,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -19,22 +19,26 @@ import Fleet
     private static let maxHeaders = 64
 
     let handle: UnsafeMutableRawPointer
+    private let calls: any APICalls
     private var headerList: UnsafeMutablePointer<curl_slist>?
     private var placeList: UnsafeMutablePointer<curl_slist>?
     private(set) var tag = 0
     private(set) var headers: [KubernetesResponse.Header] = []
     /// What came since it was last taken.
     private var received: [UInt8] = []
+    /// The headers are whole, and nobody asked yet.
+    private var hasNewAnswer = false
     private var limit = 0
 
     /// - Returns: nil where libcurl has no memory.
-    init?() {
-        guard CurlLibrary.isReady, let handle = unsafe curl_easy_init() else { return nil }
+    init?(_ calls: any APICalls) {
+        guard CurlLibrary.isReady, let handle = unsafe calls.easyHandle() else { return nil }
+        self.calls = calls
         unsafe self.handle = handle
     }
 
     deinit {
-        unsafe curl_easy_cleanup(handle)
+        unsafe calls.release(easy: handle)
         unsafe curl_slist_free_all(headerList)
         unsafe curl_slist_free_all(placeList)
     }
@@ -42,6 +46,9 @@ import Fleet
     /// Makes the handle ready for a request. Credentials are read anew each time: they are renewed under us.
     ///
     /// `limit`: the most bytes that may be received and not yet taken.
+    ///
+    /// - Throws: where a file cannot be read, or libcurl does not take a setting. The handle must not be used then: a request
+    ///   without what was asked for might trust whom it should not.
     func prepare(
         _ request: KubernetesRequest,
         _ configuration: KubernetesConfiguration,
@@ -54,56 +61,88 @@ import Fleet
         self.limit = limit
         headers.removeAll(keepingCapacity: true)
         received.removeAll(keepingCapacity: true)
+        hasNewAnswer = false
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-        unsafe epp_curl_set_write(handle, receiveBody, context)
-        unsafe epp_curl_set_header(handle, receiveHeaderLine, context)
-        unsafe epp_curl_set_pointer(handle, CURLOPT_PRIVATE, context)
-        unsafe epp_curl_set_common(handle, "https,http")
+        try check(
+            unsafe calls.setReceivers(handle, body: receiveBody, header: receiveHeaderLine, context: context)
+        )
+        try unsafe set(CURLOPT_PRIVATE, .pointer(context))
+        try check(unsafe calls.setCommon(handle))
         // A watch may be silent for long; a machine that vanished is noticed all the same.
-        unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPALIVE, 1)
-        unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPIDLE, 15)
-        unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPINTVL, 5)
-        unsafe epp_curl_set_long(handle, CURLOPT_CONNECTTIMEOUT_MS, 5000)
+        try set(CURLOPT_TCP_KEEPALIVE, .number(1))
+        try set(CURLOPT_TCP_KEEPIDLE, .number(15))
+        try set(CURLOPT_TCP_KEEPINTVL, .number(5))
+        try set(CURLOPT_CONNECTTIMEOUT_MS, .number(5000))
         let milliseconds = Int(min(max(request.timeout.milliseconds, 1), 3_600_000))
-        unsafe epp_curl_set_long(handle, CURLOPT_TIMEOUT_MS, milliseconds)
-        setPlace(request, configuration)
+        try set(CURLOPT_TIMEOUT_MS, .number(milliseconds))
+        try setPlace(request, configuration)
         try setTrust(configuration)
         try setHeaders(request, configuration)
-        setBody(request)
+        try setBody(request)
+    }
+
+    private func check(_ code: CURLcode) throws(KubernetesFailure) {
+        guard code == CURLE_OK else { throw .client }
+    }
+
+    private func set(_ option: CURLoption, _ value: APISetting) throws(KubernetesFailure) {
+        try check(unsafe calls.set(handle, option, value))
+    }
+
+    private func setList(
+        _ option: CURLoption,
+        _ list: UnsafeMutablePointer<curl_slist>?
+    ) throws(KubernetesFailure) {
+        guard let list = unsafe list else { return }
+        try unsafe set(option, .pointer(UnsafeMutableRawPointer(list)))
+    }
+
+    private func append(
+        _ line: String,
+        to list: inout UnsafeMutablePointer<curl_slist>?
+    ) throws(KubernetesFailure) {
+        guard let longer = unsafe calls.append(line, to: list) else { throw .client }
+        unsafe list = longer
     }
 
     /// A server whose certificate bears another name is asked by that name, and connected to at its own address.
-    private func setPlace(_ request: KubernetesRequest, _ configuration: KubernetesConfiguration) {
+    private func setPlace(
+        _ request: KubernetesRequest,
+        _ configuration: KubernetesConfiguration
+    ) throws(KubernetesFailure) {
         var server = configuration.server
         unsafe curl_slist_free_all(placeList)
         unsafe placeList = nil
         if let name = configuration.tlsServerName, let place = APIServerPlace(server) {
             server = "\(place.scheme)://\(name):\(place.port)\(place.path)"
-            unsafe placeList = curl_slist_append(nil, "::\(place.host):\(place.port)")
-            unsafe epp_curl_set_pointer(handle, CURLOPT_CONNECT_TO, placeList)
+            try unsafe append("::\(place.host):\(place.port)", to: &placeList)
+            try unsafe setList(CURLOPT_CONNECT_TO, placeList)
         }
-        unsafe epp_curl_set_string(handle, CURLOPT_URL, server + request.target)
+        try set(CURLOPT_URL, .text(server + request.target))
     }
 
     private func setTrust(_ configuration: KubernetesConfiguration) throws(KubernetesFailure) {
-        if let authority = configuration.authority { try setBlob(CURLOPT_CAINFO_BLOB, authority) }
+        if let authority = configuration.authority {
+            try setBytes(CURLOPT_CAINFO_BLOB, authority)
+            // libcurl would trust the system's authorities besides: none of them speaks for a cluster.
+            try set(CURLOPT_CAPATH, .nothing)
+        }
         if !configuration.verifiesServer {
-            unsafe epp_curl_set_long(handle, CURLOPT_SSL_VERIFYPEER, 0)
-            unsafe epp_curl_set_long(handle, CURLOPT_SSL_VERIFYHOST, 0)
+            try set(CURLOPT_SSL_VERIFYPEER, .number(0))
+            try set(CURLOPT_SSL_VERIFYHOST, .number(0))
         }
         if let certificate = configuration.identity.certificate, let key = configuration.identity.key {
-            try setBlob(CURLOPT_SSLCERT_BLOB, certificate)
-            try setBlob(CURLOPT_SSLKEY_BLOB, key)
+            try setBytes(CURLOPT_SSLCERT_BLOB, certificate)
+            try setBytes(CURLOPT_SSLKEY_BLOB, key)
         }
     }
 
     /// As bytes, not as a path: libcurl would keep what it once read of a file, and reuse connections that rest on it.
-    private func setBlob(
+    private func setBytes(
         _ option: CURLoption,
         _ material: KubernetesConfiguration.Material
     ) throws(KubernetesFailure) {
-        let bytes = Array(try material.read().utf8)
-        unsafe bytes.withUnsafeBytes { _ = unsafe epp_curl_set_blob(handle, option, $0.baseAddress, $0.count) }
+        try set(option, .bytes(Array(try material.read(calls).utf8)))
     }
 
     private func setHeaders(
@@ -114,27 +153,29 @@ import Fleet
         unsafe headerList = nil
         var lines = ["Accept: application/json", "Expect:"]
         if request.body != nil { lines.append("Content-Type: \(request.contentType)") }
-        if let token = try configuration.identity.token?.read() {
+        if let token = try configuration.identity.token?.read(calls) {
             // A file ends with a line break; one within would begin another header.
             let word = token.filter { !$0.isWhitespace && !$0.isNewline }
             lines.append("Authorization: Bearer \(word)")
         }
-        for line in lines { unsafe headerList = curl_slist_append(headerList, line) }
-        unsafe epp_curl_set_pointer(handle, CURLOPT_HTTPHEADER, headerList)
+        for line in lines { try unsafe append(line, to: &headerList) }
+        try unsafe setList(CURLOPT_HTTPHEADER, headerList)
     }
 
-    private func setBody(_ request: KubernetesRequest) {
-        if request.method != "GET" { unsafe epp_curl_set_string(handle, CURLOPT_CUSTOMREQUEST, request.method) }
+    private func setBody(_ request: KubernetesRequest) throws(KubernetesFailure) {
+        if request.method != "GET" { try set(CURLOPT_CUSTOMREQUEST, .text(request.method)) }
         guard let body = request.body else { return }
-        unsafe epp_curl_set_long(handle, CURLOPT_POSTFIELDSIZE, body.count)
-        unsafe body.withUnsafeBytes { bytes in
+        try set(CURLOPT_POSTFIELDSIZE, .number(body.count))
+        let code = unsafe body.withUnsafeBytes { bytes in
+            guard let start = bytes.baseAddress else { return CURLE_OK }
             // Copied by libcurl, after its size is known.
-            _ = unsafe epp_curl_set_pointer(
+            return unsafe calls.set(
                 handle,
                 CURLOPT_COPYPOSTFIELDS,
-                UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+                .pointer(UnsafeMutableRawPointer(mutating: start))
             )
         }
+        try check(code)
     }
 
     /// The answer's status; 0 before there is one.
@@ -148,6 +189,12 @@ import Fleet
     func takeReceived() -> [UInt8] {
         defer { received = [] }
         return received
+    }
+
+    /// Whether the answer began since the last call.
+    func takeBeginning() -> Bool {
+        defer { hasNewAnswer = false }
+        return hasNewAnswer
     }
 
     /// What libcurl's result means. nil: the answer is whole.
@@ -182,6 +229,8 @@ import Fleet
         let line = unsafe String(decoding: bytes, as: UTF8.self)
         // A new status line begins a new answer: 100 Continue came before.
         if line.hasPrefix("HTTP/") { return headers.removeAll(keepingCapacity: true) }
+        // An empty line ends the headers.
+        if line.allSatisfy(\.isNewline), status >= 200 { hasNewAnswer = true }
         guard headers.count < Self.maxHeaders, let colon = line.firstIndex(of: ":") else { return }
         let value = line[line.index(after: colon)...].filter { !$0.isNewline }
         headers.append(

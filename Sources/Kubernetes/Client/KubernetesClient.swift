@@ -12,15 +12,23 @@ package final class KubernetesClient: Sendable {
     private static let mostIdle = 4
 
     package let configuration: KubernetesConfiguration
+    let calls: any APICalls
     private let idle = Mutex<[APITransfer]>([])
 
-    package init(_ configuration: KubernetesConfiguration) { self.configuration = configuration }
+    package convenience init(_ configuration: KubernetesConfiguration) {
+        self.init(configuration, calls: LibcurlCalls())
+    }
+
+    init(_ configuration: KubernetesConfiguration, calls: any APICalls) {
+        self.configuration = configuration
+        self.calls = calls
+    }
 
     /// Sends a request and waits for the answer, whatever its status. Any thread may call; calls do not wait for each other.
     package func send(_ request: KubernetesRequest) throws(KubernetesFailure) -> KubernetesResponse {
         guard let transfer = borrow() else { throw .client }
         try transfer.prepare(request, configuration, limit: Self.maxAnswer)
-        let code = unsafe curl_easy_perform(transfer.handle)
+        let code = unsafe calls.perform(transfer.handle)
         if let failure = transfer.failure(code) { throw failure }
         let response = KubernetesResponse(
             status: transfer.status,
@@ -42,7 +50,7 @@ package final class KubernetesClient: Sendable {
         try send(KubernetesRequest(method: method, path: path, query: query, body: body, contentType: contentType))
     }
 
-    private func borrow() -> APITransfer? { idle.withLock { $0.popLast() } ?? APITransfer() }
+    private func borrow() -> APITransfer? { idle.withLock { $0.popLast() } ?? APITransfer(calls) }
 
     private func giveBack(_ transfer: APITransfer) {
         idle.withLock { idle in

@@ -15,13 +15,17 @@ package struct KubernetesConfiguration: Sendable, Hashable {
         /// Larger than any chain of certificates in use.
         static let maxBytes = 1 << 20
 
-        func read() throws(KubernetesFailure) -> String {
+        /// - Throws: where a file cannot be read or has nothing in it, as while it is being replaced.
+        func read(_ calls: some APICalls) throws(KubernetesFailure) -> String {
             switch self {
             case .text(let text): return text
             case .file(let path):
+                let text: String
                 do {
-                    return try FileContents.text(path: path, limit: Self.maxBytes)
+                    text = try calls.text(path: path, limit: Self.maxBytes)
                 } catch { throw .credentials("\(path): \(error)") }
+                guard text.contains(where: { !$0.isWhitespace }) else { throw .credentials("\(path): it is empty") }
+                return text
             }
         }
     }

@@ -20,7 +20,7 @@ final class ClusterLoop {
     private var logged: [String: String] = [:]
 
     init?(_ service: ClusterService) {
-        guard let transfers = APITransfers() else { return nil }
+        guard let transfers = APITransfers(service.client.calls) else { return nil }
         self.service = service
         self.transfers = transfers
         machine = ClusterMachine(service.selection, service.settings, seed: service.seed)

@@ -58,15 +58,20 @@ package final class ClusterService: Sendable {
     package struct StartFailure: Error, Sendable, Hashable {}
 
     package func start() throws(StartFailure) {
-        let started = ControlThread(name: "kubernetes") { [self] in
-            guard let loop = ClusterLoop(self) else {
-                log.error("the cluster cannot be followed: libcurl has no memory")
-                return
-            }
-            loop.run()
-        }
+        let started = ControlThread(name: "kubernetes") { [self] in follow() }
         guard let thread = started else { throw StartFailure() }
         shared.withLock { $0.thread = thread }
+    }
+
+    private func follow() {
+        var isTold = false
+        while !shared.withLock({ $0.isStopping }) {
+            if let loop = ClusterLoop(self) { return loop.run() }
+            // Memory comes back; a picker that never follows its cluster would be worse than one that does so late.
+            if !isTold { log.error("the cluster cannot be followed: libcurl has no memory") }
+            isTold = true
+            ControlThread.sleep(seconds: settings.firstRetry.rawValue)
+        }
     }
 
     /// Ends the thread and waits for it.

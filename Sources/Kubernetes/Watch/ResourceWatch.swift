@@ -54,6 +54,8 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
     private struct Watching: Sendable {
         var lines = JSONLines()
         var began: Double
+        /// The server said that it watches.
+        var isAnswered = false
         /// The body of an answer that is no success.
         var refusal: [UInt8] = []
         var sawEvent = false
@@ -75,7 +77,17 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
 
     /// When `request` should be asked again, if nothing happens before.
     package var nextWake: Double {
-        if case .pausing(let until) = phase { until } else { .infinity }
+        switch phase {
+        case .pausing(let until): until
+        case .listing: .infinity
+        case .watching(let watching): steadyTime(watching) ?? .infinity
+        }
+    }
+
+    /// When a watch that goes on will have shown that the trouble before it is over; nil where there was none. Not at its
+    /// first word: a server that answers and falls silent, again and again, would be told as well and ill in turns.
+    private func steadyTime(_ watching: Watching) -> Double? {
+        watching.isAnswered && standing.isTrouble ? watching.began + settings.steadyAfter.rawValue : nil
     }
 
     /// The request to send now, where one is due. Its bytes and its end are then owed to this machine.
@@ -83,6 +95,10 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
         at now: Double,
         using random: inout some RandomNumberGenerator
     ) -> KubernetesRequest? {
+        if case .watching(let watching) = phase, let steady = steadyTime(watching), now >= steady {
+            pace.succeeded()
+            stand(.live)
+        }
         guard case .pausing(let until) = phase, now >= until else { return nil }
         guard let resourceVersion else {
             phase = .listing(List())
@@ -115,7 +131,7 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
 
     // MARK: - Answers
 
-    /// Takes bytes of the answer in flight.
+    /// Takes bytes of the answer in flight; none at first, when only its status is known.
     ///
     /// - Returns: false where the answer is of no further use: the transfer should be ended, and its end told.
     package mutating func received(_ bytes: [UInt8], status: Int) -> Bool {
@@ -238,6 +254,7 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
             if watching.refusal.count + bytes.count <= JSONLines.maxLine { watching.refusal += bytes }
             return true
         }
+        watching.isAnswered = true
         guard let lines = watching.lines.take(bytes) else {
             watching.end = .failed(.tooLarge)
             return false

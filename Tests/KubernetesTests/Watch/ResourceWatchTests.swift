@@ -297,6 +297,37 @@ struct ResourceWatchTests {
         }
     }
 
+    @Test("A watch that goes on ends the trouble that was told, not the first word of one")
+    func troubleEnds() throws {
+        var rig = Rig()
+        rig.list(["a"])
+        _ = try rig.next()
+        rig.end(0, .connectionLost)
+        #expect(rig.watch.standing == .failing(.connectionLost))
+        for _ in 0..<3 {
+            rig.now = rig.watch.nextWake
+            _ = try rig.next()
+            #expect(rig.watch.nextWake == .infinity)
+            // The headers came, and no event.
+            rig.receive("")
+            #expect(rig.watch.nextWake == rig.now + 1)
+            rig.now += 0.9
+            #expect(rig.request() == nil)
+            #expect(rig.watch.standing == .failing(.connectionLost))
+            rig.end(200, .connectionLost)
+        }
+        rig.now = rig.watch.nextWake
+        _ = try rig.next()
+        rig.receive("")
+        rig.now = rig.watch.nextWake
+        let before = rig.watch.revision
+        #expect(rig.request() == nil)
+        #expect(rig.watch.standing == .live)
+        #expect(rig.watch.revision != before)
+        #expect(rig.watch.nextWake == .infinity)
+        #expect(rig.names == ["a"])
+    }
+
     @Test("An object that cannot be read keeps its last good state, and is named with the field")
     func invalidObject() throws {
         var rig = Rig()
