@@ -26,6 +26,7 @@ BUILT_IN = {
     ("", "v1", "pods"): ("Pod", True),
     ("", "v1", "nodes"): ("Node", False),
     ("coordination.k8s.io", "v1", "leases"): ("Lease", True),
+    ("apiregistration.k8s.io", "v1", "apiservices"): ("APIService", False),
 }
 CUSTOM = {
     (INFERENCE, "v1", "inferencepools"): ("InferencePool", True),

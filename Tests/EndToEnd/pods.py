@@ -82,11 +82,11 @@ class Cluster:
     def address(self, name: str) -> str:
         return self.servers.address(self.numbers[name])
 
-    def pod(self, name: str, role: str | None = None, ready=True, args=(), annotations=None, node="gpu-1", **labels) -> str:
-        """Adds a pod, and its server where it is ready."""
+    def pod(self, name: str, role: str | None = None, ready=True, args=(), annotations=None, node="gpu-1", opens=True, **labels) -> str:
+        """Adds a pod, and its server unless that is somebody else's (`opens`)."""
         number = self.numbers.setdefault(name, len(self.numbers) + 1)
         address = self.servers.address(number)
-        if address not in self.servers.servers:
+        if opens and address not in self.servers.servers:
             self.servers.open(address)
         all_labels = {"app": "decode"} | labels
         if role:

@@ -67,9 +67,9 @@ def binary() -> Path:
     return path
 
 
-def http_get(port: int, path: str, timeout: float = 5) -> tuple[int, str]:
+def http_get(port: int, path: str, timeout: float = 5, host: str = HOST) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=timeout) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=timeout) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -12,7 +12,9 @@ import pytest
 import rig
 import yaml
 from conftest import fleet_of
+from pods import Cluster
 from rig import HOST, Envoy
+from upstream import MODEL as UPSTREAM_MODEL
 from upstream import Upstream
 
 MODEL = "llama-3.1-8b"
@@ -172,6 +174,107 @@ def test_the_place_of_external_metrics_must_be_free_or_ours(tmp_path, status, se
         assert text in str(findings)
     finally:
         server.shutdown()
+
+
+API_SERVICE = ("apiregistration.k8s.io", "v1", "apiservices")
+EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
+
+
+@pytest.fixture
+def cluster():
+    cluster = Cluster(token="secret")
+    yield cluster
+    cluster.stop()
+
+
+def of_subject(findings, subject):
+    return [(f["grade"], f["text"]) for f in findings if f["subject"] == subject]
+
+
+def test_pods_of_a_cluster_with_their_events(tmp_path, cluster):
+    port, events = rig.free_port(), rig.free_port()
+    cluster.pool("decode", port)
+    config = json.dumps({"enable_kv_cache_events": True, "endpoint": f"tcp://*:{events}"})
+    args = ("meta-llama/Llama-3.1-8B-Instruct", f"--served-model-name={MODEL}", "--kv-events-config", config)
+    address = cluster.pod("a", args=args, opens=False)
+    fleet = {
+        "endpoints": [
+            {
+                "name": "a", "role": "both", "accelerator": "h100-sxm", "model": MODEL, "address": address, "port": port,
+                "kvEvents": {"endpoint": f"tcp://{address}:{events}"},
+            }
+        ]
+    }  # fmt: skip
+    mock = rig.Process("mock", [rig.binary(), "mock-server", "--fleet", write(tmp_path, fleet)], tmp_path)
+    try:
+        mock.ready(lambda: rig.http_get(port, "/health", host=address)[0] == 200)
+        flags = ("--pool-name=decode", f"--kubeconfig={cluster.kubeconfig(tmp_path)}", "--event-wait=2s", "--probe")
+        code, findings, output = validate(*flags)
+        assert code == 0, output
+        good = [text for grade, text in of_subject(findings, "a") if grade == "ok"]
+        assert "has the profile h100-sxm/llama-3.1-8b/tp1/bfloat16" in good, output
+        assert f"serves {MODEL}" in good, output
+        assert any(text.startswith("KV events: ") and text.endswith(" messages") for text in good), output
+        assert of_subject(findings, EXTERNAL_METRICS) == [("ok", "does not exist: epp-pd may serve it")]
+    finally:
+        mock.stop()
+
+
+def test_what_is_wrong_in_a_cluster_is_named(tmp_path, cluster):
+    cluster.pool("decode")
+    cluster.pod("good", args=("meta-llama/Llama-3.1-8B-Instruct", f"--served-model-name={UPSTREAM_MODEL}"))
+    cluster.pod("starting", ready=False)
+    cluster.pod("encoder", role="encode")
+    cluster.pod("strange", args=("acme/unheard-of-3b", f"--served-model-name={UPSTREAM_MODEL}"))
+    cluster.pod("nowhere", node="not-there")
+    cluster.pod("misspelt", annotations={"epp-pd.io/profile": "{modle: x}"})
+    cluster.pod("gone", opens=False)
+    # Its server is the only one that names a model.
+    cluster.pod("asked", args=("--port", "8000"))
+    cluster.api.apply(
+        API_SERVICE,
+        {"metadata": {"name": EXTERNAL_METRICS}, "spec": {"service": {"namespace": "keda", "name": "keda-metrics"}}},
+    )
+    flags = ("--pool-name=decode", f"--kubeconfig={cluster.kubeconfig(tmp_path)}", "--live-timeout=3s")
+    code, findings, output = validate(*flags)
+    assert code == 2
+    assert [grade for grade, _ in of_subject(findings, "good")].count("error") == 0, output
+    assert of_subject(findings, "starting")[0] == ("warning", "is not ready, and so not asked")
+    assert of_subject(findings, "encoder") == [("ok", "is not used: role encode")]
+    assert "no profile knows the model acme/unheard-of-3b" in str(of_subject(findings, "strange")), output
+    assert "nobody says its accelerator" in str(of_subject(findings, "nowhere")), output
+    assert ("error", "modle") in [(g, "modle") for g, t in of_subject(findings, "misspelt") if "modle" in t], output
+    assert any(g == "error" and "refused" in t for g, t in of_subject(findings, "gone")), output
+    assert "nobody says its model" not in str(of_subject(findings, "asked")), output
+    # Somebody else's place: a word in passing, and refused where ours is to be there.
+    assert of_subject(findings, EXTERNAL_METRICS)[0][0] == "warning"
+    code, findings, output = validate(*flags, "--external-metrics-service=default/epp-pd-external-metrics")
+    assert of_subject(findings, EXTERNAL_METRICS)[0][0] == "error", output
+
+
+@pytest.mark.parametrize("case", ["no pool", "only prefill", "server away"])
+def test_a_cluster_that_could_not_serve(tmp_path, cluster, case):
+    if case != "no pool":
+        cluster.pool("decode")
+        cluster.pod("p", role="prefill")
+    flags = ["--pool-name=decode", f"--kubeconfig={cluster.kubeconfig(tmp_path)}", "--live-timeout=2s"]
+    if case == "server away":
+        cluster.api.stop()
+    code, findings, output = validate(*flags)
+    assert code == 2
+    expected = {
+        "no pool": "there is no InferencePool default/decode",
+        "only prefill": "is ready and can decode",
+        "server away": "was not read within 2.0 s",
+    }[case]
+    assert any(grade == "error" and expected in text for grade, text in of_subject(findings, "cluster")), output
+
+
+@pytest.mark.parametrize("flags", [["--pool-name=a"], ["--live", "--pool-name=a", "--fleet=x.yaml"]])
+def test_wrong_usage(flags):
+    outcome = subprocess.run([rig.binary(), "validate", *flags], capture_output=True, text=True)
+    assert outcome.returncode == 64 or outcome.returncode == 2
+    assert "--pool-name" in outcome.stderr
 
 
 def test_live_needs_something_to_ask():

@@ -3,12 +3,7 @@
 
 import ArgumentParser
 import Configuration
-import CostModel
-import Dispatch
-import Foundation
 import Kubernetes
-import Logging
-import Synchronization
 
 /// `epp-pd fleet`: the pods that a picker would serve, and what it concludes of each.
 struct FleetCommand: ParsableCommand {
@@ -48,10 +43,15 @@ struct FleetCommand: ParsableCommand {
     func run() throws {
         let configuration = try config.map(Self.readConfiguration) ?? PickerConfiguration()
         let client = try cluster.client()
-        guard let (state, trouble) = ClusterReading.read(cluster, client, timeout: timeout.value) else {
+        let read: ClusterReading.Outcome
+        do {
+            read = try ClusterReading.read(cluster, client, timeout: timeout.value)
+        } catch {
+            Console.error(error.description)
             throw ExitCode(1)
         }
-        let map = PodMapping.map(state, configuration.pools)
+        let trouble = read.trouble
+        let map = PodMapping.map(read.state, configuration.pools)
         if json {
             print(try JSONLine.encode(Page(pods: map.pods, trouble: trouble)))
         } else {
@@ -81,46 +81,5 @@ struct FleetCommand: ParsableCommand {
             return lines.joined(separator: "\n")
         }
         .joined(separator: "\n\n")
-    }
-}
-
-/// One look at a cluster, for commands that do not stay.
-final class ClusterReading: Sendable {
-    private let state = Mutex<ClusterState?>(nil)
-    private let isRead = DispatchSemaphore(value: 0)
-
-    /// - Returns: nil where the cluster was not read in time; standard error says why.
-    static func read(
-        _ options: ClusterOptions,
-        _ client: KubernetesClient,
-        timeout: Seconds
-    ) -> (state: ClusterState, trouble: String?)? {
-        let reading = ClusterReading()
-        var log = Logger(label: "epp-pd") { StreamLogHandler.standardError(label: $0) }
-        // What is wrong is said at the end.
-        log.logLevel = .critical
-        let service = ClusterService(
-            client: client,
-            selection: options.selection(client),
-            settings: options.settings,
-            log: log
-        ) { [reading] state in
-            reading.state.withLock { $0 = state }
-            reading.isRead.signal()
-        }
-        do {
-            try service.start()
-        } catch {
-            Console.error("the cluster cannot be followed: the system gave no thread")
-            return nil
-        }
-        let outcome = reading.isRead.wait(timeout: .now() + timeout.rawValue)
-        let trouble = service.standing.trouble
-        service.stop()
-        guard outcome == .success, let state = reading.state.withLock({ $0 }) else {
-            Console.error("the cluster was not read within \(timeout.rawValue) s: \(trouble ?? "it does not answer")")
-            return nil
-        }
-        return (state, trouble)
     }
 }

@@ -18,6 +18,7 @@ struct Validate: ParsableCommand {
               epp-pd validate --fleet fleet.yaml
               epp-pd validate --fleet fleet.yaml --config config.yaml --profiles my-profiles --json
               epp-pd validate --live --fleet fleet.yaml --envoy-admin http://127.0.0.1:9901
+              epp-pd validate --live --pool-name llama-decode --pool-name llama-prefill --probe
             """
     )
 
@@ -32,16 +33,15 @@ struct Validate: ParsableCommand {
     @Flag(help: "Print one JSON object instead of text.")
     var json = false
 
-    @Flag(help: "Ask the pods of --fleet: reachable, metrics there, models served, KV events flowing.")
+    @Flag(help: "Ask the pods of --fleet or of a cluster: reachable, metrics there, models served, KV events flowing.")
     var live = false
+    @OptionGroup(title: "Pods of a cluster, with --live") var cluster: ClusterOptions
     @Option(help: "With --live: admin address of an Envoy whose limits are to be checked.")
     var envoyAdmin: String?
     @Option(help: "With --envoy-admin: requests that shall be able to run at the same time.")
     var streams = 4096
     @Option(help: "With --live: NAMESPACE/NAME of the Service for external metrics: is their place free, or its?")
     var externalMetricsService: String?
-    @Option(help: "With --external-metrics-service: how to reach the API server. Default: as kubectl.")
-    var kubeconfig: String?
     @Flag(help: "With --live: send each pod that publishes KV events a prompt, to see some.")
     var probe = false
     @Option(help: "With --live: how long to listen for KV events.")
@@ -50,11 +50,18 @@ struct Validate: ParsableCommand {
     var liveTimeout = DurationArgument("5s")
 
     func validate() throws {
-        guard !live || fleet != nil || envoyAdmin != nil || externalMetricsService != nil else {
-            throw ValidationError("--live needs --fleet, --envoy-admin or --external-metrics-service")
+        guard !live || fleet != nil || cluster.isGiven || envoyAdmin != nil || externalMetricsService != nil else {
+            throw ValidationError(
+                "--live needs --fleet, --pool-name, --endpoint-selector, --envoy-admin or --external-metrics-service"
+            )
         }
-        guard live || (envoyAdmin == nil && externalMetricsService == nil && !probe) else {
-            throw ValidationError("--envoy-admin, --external-metrics-service and --probe come with --live")
+        guard cluster.sources + (fleet == nil ? 0 : 1) <= 1 else {
+            throw ValidationError("at most one of --fleet, --pool-name and --endpoint-selector may be given")
+        }
+        guard live || (envoyAdmin == nil && externalMetricsService == nil && !probe && !cluster.isGiven) else {
+            throw ValidationError(
+                "--pool-name, --endpoint-selector, --envoy-admin, --external-metrics-service and --probe come with --live"
+            )
         }
         guard !live || !simulated else { throw ValidationError("a simulated fleet has no pods to ask") }
         guard liveTimeout.value > .zero, streams > 0 else {
@@ -70,7 +77,7 @@ struct Validate: ParsableCommand {
             sendsProbe: probe,
             envoyAdmin: envoyAdmin,
             streams: streams,
-            kubeconfig: kubeconfig,
+            cluster: cluster,
             externalMetricsService: externalMetricsService
         )
     }

@@ -33,7 +33,7 @@ struct Validation: Encodable, Hashable {
         let configuration = config.flatMap { result.readConfiguration($0) } ?? PickerConfiguration()
         let options = FleetFile.Options(needsAddresses: !isSimulated, engines: configuration.engines)
         if let fleet { result.readFleet(fleet, options, catalog) }
-        result.live = live?.findings(of: result.pods, engines: configuration.engines)
+        result.live = live?.findings(of: result.pods, configuration, catalog)
         return result
     }
 

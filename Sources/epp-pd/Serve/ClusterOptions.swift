@@ -77,16 +77,18 @@ struct ClusterOptions: ParsableArguments {
         return settings
     }
 
+    func configuration() throws(ConfigurationErrors) -> KubernetesConfiguration {
+        try KubernetesConfiguration.find(
+            file: kubeconfig,
+            context: kubecontext,
+            environment: ProcessInfo.processInfo.environment
+        )
+    }
+
     /// - Throws: exit code 2 after saying what is wrong in the kubeconfig.
     func client() throws -> KubernetesClient {
         do {
-            return KubernetesClient(
-                try KubernetesConfiguration.find(
-                    file: kubeconfig,
-                    context: kubecontext,
-                    environment: ProcessInfo.processInfo.environment
-                )
-            )
+            return KubernetesClient(try configuration())
         } catch {
             Console.error(error.description)
             throw ExitCode(2)

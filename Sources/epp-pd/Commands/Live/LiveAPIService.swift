@@ -8,6 +8,8 @@ import Kubernetes
 /// Whether the cluster's one place for external metrics is free, or ours.
 enum LiveAPIService {
     static let name = "v1beta1.external.metrics.k8s.io"
+    /// The Service of deploy/.
+    static let usualService = "epp-pd-external-metrics"
 
     private struct APIService: Decodable {
         struct Spec: Decodable {

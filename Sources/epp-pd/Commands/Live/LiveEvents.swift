@@ -22,7 +22,9 @@ struct LiveEvents {
     let sendsProbe: Bool
 
     func findings(of pods: [EndpointDescription]) -> [LiveFinding] {
-        var result: [LiveFinding] = []
+        var result = pods.filter { $0.kvEvents == nil }.map { pod in
+            LiveFinding.ok(pod.name, "publishes no KV events: what it caches is estimated")
+        }
         var rest = pods.filter { $0.kvEvents != nil }[...]
         while !rest.isEmpty {
             result += listen(to: Array(rest.prefix(Self.batch)))

@@ -86,20 +86,26 @@ struct LivePods {
         var data: [Model]
     }
 
-    private func models(of pod: EndpointDescription) -> [LiveFinding] {
+    /// The names that a server serves; where it does not say, why.
+    static func models(at pod: EndpointDescription, timeout: Seconds) -> (models: [String]?, failure: String) {
         let url = LivePage.url(pod.address, pod.port, "/v1/models")
         switch LivePage.get(url, timeout: timeout) {
-        case .failure(let failure): return [.error(pod.name, "\(url): \(LivePage.text(of: failure))")]
+        case .failure(let failure): return (nil, "\(url): \(LivePage.text(of: failure))")
         case .success(let answer):
             guard answer.status == 200, let list = try? JSONDecoder().decode(ModelList.self, from: Data(answer.body))
-            else { return [.error(pod.name, "\(url): no list of models (status \(answer.status))")] }
-            let served = list.data.map(\.id)
-            let missing = (pod.servedModels ?? [pod.model]).filter { !served.contains($0) }
-            guard missing.isEmpty else {
-                let (there, absent) = (served.joined(separator: ", "), missing.joined(separator: ", "))
-                return [.warning(pod.name, "serves \(there), and not \(absent): name them in servedModels")]
-            }
-            return [.ok(pod.name, "serves \(served.joined(separator: ", "))")]
+            else { return (nil, "\(url): no list of models (status \(answer.status))") }
+            return (list.data.map(\.id), "")
         }
+    }
+
+    private func models(of pod: EndpointDescription) -> [LiveFinding] {
+        let (models, failure) = Self.models(at: pod, timeout: timeout)
+        guard let served = models else { return [.error(pod.name, failure)] }
+        let missing = (pod.servedModels ?? [pod.model]).filter { !served.contains($0) }
+        guard missing.isEmpty else {
+            let (there, absent) = (served.joined(separator: ", "), missing.joined(separator: ", "))
+            return [.warning(pod.name, "serves \(there), and not \(absent): name them in servedModels")]
+        }
+        return [.ok(pod.name, "serves \(served.joined(separator: ", "))")]
     }
 }

@@ -4,7 +4,6 @@
 import Configuration
 import CostModel
 import Fleet
-import Foundation
 import Kubernetes
 
 /// What `validate --live` asks, and where.
@@ -15,16 +14,46 @@ struct LiveValidation {
     /// `http://HOST:PORT` of an Envoy's admin page.
     var envoyAdmin: String?
     var streams: Int
-    var kubeconfig: String?
+    /// Where the API server is, and which pods of its cluster are meant, if any are.
+    var cluster: ClusterOptions
     /// namespace/name of the Service that would serve external metrics.
     var externalMetricsService: String?
 
-    func findings(of pods: [EndpointDescription], engines: [EngineMetrics]) -> [LiveFinding] {
-        var result = LivePods(engines: engines, timeout: timeout).findings(of: pods)
+    /// `pods`: of a fleet file.
+    func findings(
+        of pods: [EndpointDescription],
+        _ configuration: PickerConfiguration,
+        _ catalog: ProfileCatalog?
+    ) -> [LiveFinding] {
+        var pods = pods
+        var result: [LiveFinding] = []
+        if cluster.isGiven || externalMetricsService != nil {
+            do {
+                let client = KubernetesClient(try cluster.configuration())
+                if cluster.isGiven {
+                    let found = LiveCluster(options: cluster, timeout: timeout).find(client, configuration, catalog)
+                    result += found.findings
+                    pods += found.pods
+                }
+                result.append(apiService(client))
+            } catch {
+                result.append(.error("cluster", error.description))
+            }
+        }
+        result += LivePods(engines: configuration.engines, timeout: timeout).findings(of: pods)
         result += LiveEvents(wait: eventWait, timeout: timeout, sendsProbe: sendsProbe).findings(of: pods)
         if let envoyAdmin { result += envoy(envoyAdmin) }
-        if let externalMetricsService { result.append(apiService(ours: externalMetricsService)) }
         return result
+    }
+
+    /// An error where ours was asked for by name. Else only a warning: with KEDA or an adapter for Prometheus the place is
+    /// theirs, rightly.
+    private func apiService(_ client: KubernetesClient) -> LiveFinding {
+        if let externalMetricsService { return LiveAPIService.finding(client, ours: externalMetricsService) }
+        let ours = "\(cluster.selection(client).namespace)/\(LiveAPIService.usualService)"
+        var finding = LiveAPIService.finding(client, ours: ours)
+        if finding.grade == .error { finding.grade = .warning }
+        return finding
     }
 
     private func envoy(_ admin: String) -> [LiveFinding] {
@@ -34,18 +63,6 @@ struct LiveValidation {
         case .success(let answer):
             guard answer.status == 200 else { return [.error(admin, LivePage.text(of: .status(answer.status)))] }
             return LiveEnvoy(dump: answer.body, subject: admin, streams: streams).findings
-        }
-    }
-
-    private func apiService(ours: String) -> LiveFinding {
-        do {
-            let configuration = try KubernetesConfiguration.find(
-                file: kubeconfig,
-                environment: ProcessInfo.processInfo.environment
-            )
-            return LiveAPIService.finding(KubernetesClient(configuration), ours: ours)
-        } catch {
-            return .error(LiveAPIService.name, error.description)
         }
     }
 }
