@@ -5,7 +5,7 @@
 package struct KVLayout: Sendable, Hashable, Codable {
     /// Canonical model name.
     package var model: String
-    /// Canonical KV dtype: `bfloat16`, `fp8`, … (`auto` has been resolved to `bfloat16`).
+    /// The format of the cached numbers, by `KVDtype.format(named:)`: `bfloat16`, `fp8`, `fp8_e5m2`, …
     package var dtype: String
     /// Tokens per KV block, nil where unknown.
     package var blockSize: Int?

@@ -23,8 +23,13 @@ extension Router {
             ledgers.append(before.map { self.ledgers[$0] } ?? PodLedger())
             healths.append(before.map { self.healths[$0] } ?? EndpointHealth())
             let endpoint = status.endpoint
-            let fresh = restored.removeValue(forKey: endpoint.name) ?? PodCalibrator(profile: endpoint.profile)
-            calibrators.append(before.map { self.calibrators[$0] } ?? fresh)
+            let own = before.map { self.calibrators[$0] }.flatMap {
+                $0.configuration == endpoint.configuration ? $0 : nil
+            }
+            calibrators.append(
+                own ?? restored.take(endpoint)
+                    ?? PodCalibrator(profile: endpoint.profile, configuration: endpoint.configuration)
+            )
             phases.append(before.map { self.phases[$0] } ?? PhaseSums())
             loadSeen.append(before.flatMap { self.loadSeen[$0] })
         }
@@ -41,7 +46,10 @@ extension Router {
             fleetHasPrefills = sorted.endpoints.contains { $0.endpoint.mayPrefillForOthers }
         }
         if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }
-        if !sameFleet { forgetPools() }
+        if !sameFleet {
+            forgetPools()
+            transfers.makeRoom(keeping: Set(sorted.endpoints.map(\.endpoint.name)))
+        }
         for (index, status) in sorted.endpoints.enumerated() {
             if let load = status.load {
                 take(load, at: index)

@@ -60,9 +60,11 @@ extension Router {
         }
         let profile = fleet.endpoints[p].endpoint.profile
         let work = prefillWork(entry, cached: cached, at: p)
+        let before = calibrators[p].prefillScales
         calibrators[p].observePrefill(
             predicted: Seconds(work.predicted),
             factored: Seconds(work.factored),
+            usesFactors: shared[p]?.prefillFactors != nil,
             observed: Seconds(service.seconds),
             newTokens: prompt - cached,
             flaws: flaws,
@@ -70,7 +72,7 @@ extension Router {
         )
         if !entry.placement.isPair { phases[p].prefills.add(work) }
         if flaws.isEmpty, prompt - cached >= PodCalibrator.leastPrefillTokens {
-            teachPrefill(work, observed: service.seconds, at: p)
+            teachPrefill(work, observed: service.seconds, before, at: p)
         }
         guard service.wasIdle, let firstToken = entry.firstTokenAt else { return }
         let state = frame.states[p]
@@ -102,11 +104,22 @@ extension Router {
         phases[p].prefills.add(prefillWork(entry, cached: entry.cachedTokens, at: p))
     }
 
-    private mutating func teachPrefill(_ work: ObservedWork, observed: Double, at p: Int) {
+    /// `before`: the pod's own scales when it did not know this yet, so that factors and scale are both judged by what
+    /// they would have predicted.
+    private mutating func teachPrefill(
+        _ work: ObservedWork,
+        observed: Double,
+        _ before: PodCalibrator.Scales,
+        at p: Int
+    ) {
         guard work.isAlone else { return }
-        let (scale, rest) = (calibrators[p].prefill.appliedScale, calibrators[p].prefillRest.appliedScale)
         let changed = shared.teach(p) {
-            $0.observePrefill(terms: work.terms, observed: Seconds(observed), scale: scale, residual: rest)
+            $0.observePrefill(
+                terms: work.terms,
+                observed: Seconds(observed),
+                scale: before.plain,
+                residual: before.onFactors
+            )
         }
         for pod in changed { setCalibration(pod) }
     }
@@ -161,23 +174,36 @@ extension Router {
         let work = ObservedWork(terms: alone, extra: extra, factors: shared[d]?.decode.factors)
         let observed = elapsed / Double(output - 1)
         let flaws: ObservationFlaws = preempted(entry, at: d) ? .preempted : []
+        let before = calibrators[d].decodeScales
         calibrators[d].observeDecode(
             predicted: Seconds(work.predicted),
             factored: Seconds(work.factored),
+            usesFactors: shared[d]?.decodeFactors != nil,
             observed: Seconds(observed),
             outputTokens: output,
             flaws: flaws,
             at: now
         )
         phases[d].decodes.add(work, times: Double(output - 1))
-        if flaws.isEmpty, output >= PodCalibrator.leastOutputTokens { teachDecode(work, observed: observed, at: d) }
+        if flaws.isEmpty, output >= PodCalibrator.leastOutputTokens {
+            teachDecode(work, observed: observed, before, at: d)
+        }
     }
 
-    private mutating func teachDecode(_ work: ObservedWork, observed: Double, at d: Int) {
+    private mutating func teachDecode(
+        _ work: ObservedWork,
+        observed: Double,
+        _ before: PodCalibrator.Scales,
+        at d: Int
+    ) {
         guard work.isAlone else { return }
-        let (scale, rest) = (calibrators[d].decode.appliedScale, calibrators[d].decodeRest.appliedScale)
         let changed = shared.teach(d) {
-            $0.observeDecode(terms: work.terms, observed: Seconds(observed), scale: scale, residual: rest)
+            $0.observeDecode(
+                terms: work.terms,
+                observed: Seconds(observed),
+                scale: before.plain,
+                residual: before.onFactors
+            )
         }
         for pod in changed { setCalibration(pod) }
     }
@@ -190,6 +216,7 @@ extension Router {
         let own = phases[index]
         phases[index] = PhaseSums()
         guard !growth.hadPreemptions else { return }
+        let (prefillsBefore, decodesBefore) = (calibrators[index].prefillScales, calibrators[index].decodeScales)
         if own.prefills.agrees(with: growth.prefills) {
             let work = own.prefills.mean
             calibrators[index].observePrefills(
@@ -198,7 +225,12 @@ extension Router {
                 observed: growth.prefillSeconds,
                 count: growth.prefills
             )
-            teachPrefill(work, observed: growth.prefillSeconds.rawValue / Double(growth.prefills), at: index)
+            teachPrefill(
+                work,
+                observed: growth.prefillSeconds.rawValue / Double(growth.prefills),
+                prefillsBefore,
+                at: index
+            )
         }
         if own.decodes.agrees(with: growth.decodes) {
             let work = own.decodes.mean
@@ -208,7 +240,12 @@ extension Router {
                 observed: growth.decodeSeconds,
                 count: growth.decodes
             )
-            teachDecode(work, observed: growth.decodeSeconds.rawValue / Double(growth.decodes), at: index)
+            teachDecode(
+                work,
+                observed: growth.decodeSeconds.rawValue / Double(growth.decodes),
+                decodesBefore,
+                at: index
+            )
         }
         setCalibration(index)
     }
@@ -221,7 +258,8 @@ extension Router {
     /// All that was learned, of endpoints here now and of those that have not come back yet.
     package var calibrationState: CalibrationState {
         CalibrationState(
-            pods: restored.merging(calibratorsByName.map { ($0.name, $0.calibrator) }) { _, current in current },
+            pods: restored.calibrators(at: now)
+                .merging(calibratorsByName.map { ($0.name, $0.calibrator) }) { _, current in current },
             shared: shared.state,
             transferCosts: transfers.state
         )
@@ -229,9 +267,9 @@ extension Router {
 
     /// Gives back what an earlier process had learned, to endpoints here now and to those that come.
     package mutating func restore(_ saved: CalibrationState) {
-        restored = saved.pods
+        restored = RestoredCalibrators(saved.pods, at: now)
         for (index, status) in fleet.endpoints.enumerated() {
-            if let calibrator = restored.removeValue(forKey: status.endpoint.name) { calibrators[index] = calibrator }
+            if let calibrator = restored.take(status.endpoint) { calibrators[index] = calibrator }
         }
         shared.restore(saved.shared)
         transfers.restore(saved.transferCosts)

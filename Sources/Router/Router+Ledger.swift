@@ -220,9 +220,11 @@ extension Router {
             if let at = index(of: entry.placement.destination) { healths[at].answeredAlone(failed: failed) }
             return false
         }
+        let d = index(of: decode)
+        if !failed, let d { healths[d].answeredAlone(failed: false) }
         guard let p = index(of: prefill) else { return false }
         if !failed { return healths[p].prefilled() }
-        if let d = index(of: decode), healths[d].failsAlone { return false }
+        if let d, healths[d].failsAlone { return false }
         return healths[p].failedPrefill(options.health, at: now, unit: draws.unit())
     }
 }

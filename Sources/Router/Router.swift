@@ -29,7 +29,7 @@ package struct Router: Sendable {
     var calibrators: [PodCalibrator] = []
     var phases: [PhaseSums] = []
     /// Calibrators of an earlier process, for endpoints that have not come yet.
-    var restored: [String: PodCalibrator] = [:]
+    var restored = RestoredCalibrators()
     var shared = SharedCalibrators()
     var transfers = TransferCalibrator()
     var frame = DecisionFrame.empty

@@ -68,6 +68,14 @@ struct TransferCalibrator: Sendable {
         return extra(name, fixedCost: fixedCost)
     }
 
+    /// Forgets pairs of pods that have left, once there is no room for more.
+    mutating func makeRoom(keeping pods: Set<String>) {
+        guard medians.count >= Self.maximumPairs else { return }
+        medians = medians.filter { name, _ in
+            name.split(separator: ">", maxSplits: 1).allSatisfy { pods.contains(String($0)) }
+        }
+    }
+
     func extra(_ name: String, fixedCost: Double) -> Double? {
         guard let median = medians[name], median.samples >= OffsetMedian.leastSamples else { return nil }
         return max(median.median, -max(fixedCost, 0))

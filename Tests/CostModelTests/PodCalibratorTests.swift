@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 import CostModel
+import Foundation
 import Glibc
 import TestSupport
 import Testing
@@ -119,6 +120,65 @@ import Testing
         observe(1, times: 300)
         #expect(!calibrator.calibration.isDegraded)
         #expect(abs(calibrator.calibration.prefillScale - 1) < 0.05)
+    }
+
+    @Test("A pod with little traffic is marked and trusted again by its last twenty observations")
+    func littleTrafficMarksAndRecovers() {
+        var calibrator = PodCalibrator()
+        var now = 0.0
+        func observe(_ factor: Double, times: Int) {
+            for _ in 0..<times {
+                now += 10
+                let seen = Seconds(factor * 0.02)
+                calibrator.observeDecode(predicted: Seconds(0.02), observed: seen, outputTokens: 50, at: Instant(now))
+            }
+        }
+        observe(1, times: 20)
+        observe(30, times: 8)
+        #expect(calibrator.calibration.isDegraded)
+        observe(1, times: 60)
+        #expect(!calibrator.calibration.isDegraded)
+    }
+
+    @Test("With shared factors in use, what is far from the plain profile alone is no outlier")
+    func outliersAreThoseOfTheCorrectionInUse() {
+        var calibrator = PodCalibrator()
+        // Six times the profile is beyond what a scale may be; the factors know it.
+        for i in 0..<100 {
+            calibrator.observePrefill(
+                predicted: Seconds(1),
+                factored: Seconds(12),
+                usesFactors: true,
+                observed: Seconds(12),
+                newTokens: 999,
+                at: Instant(Double(i))
+            )
+        }
+        #expect(!calibrator.calibration.isDegraded)
+        #expect(calibrator.prefill.outliers > 0)
+    }
+
+    @Test("Counts at their limit, and a window of another process, stop nothing")
+    func extremeStatesGoOn() throws {
+        var calibrator = PodCalibrator()
+        for i in 0..<30 {
+            calibrator.observePrefill(
+                predicted: Seconds(1),
+                observed: Seconds(9),
+                newTokens: 999,
+                at: Instant(Double(i))
+            )
+        }
+        var text = String(decoding: try JSONEncoder().encode(calibrator), as: UTF8.self)
+        text.replace(/"(samples|outliers|ignored)":\d+/) { "\"\($0.output.1)\":\(Int.max)" }
+        text.replace(/"flags":\[[^\]]*\]/, with: "\"flags\":[]")
+        var loaded = try JSONDecoder().decode(PodCalibrator.self, from: Data(text.utf8))
+        #expect(!loaded.calibration.isDegraded)
+        for i in 0..<300 {
+            loaded.observePrefill(predicted: Seconds(1), observed: Seconds(1), newTokens: 999, at: Instant(Double(i)))
+            loaded.observePrefill(predicted: Seconds(1), observed: Seconds(1), newTokens: 1, at: Instant(Double(i)))
+        }
+        #expect(abs(loaded.calibration.prefillScale - 1) < 0.05)
     }
 
     @Test func aClockThatJumpsPoisonsNothing() {

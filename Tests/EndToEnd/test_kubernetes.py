@@ -269,7 +269,7 @@ def test_destinations_lie_in_the_routes_pool_and_prefill_anywhere(cluster, start
     prefillers = {r.header("x-prefiller-host-port") for r in cluster.servers.received}
     assert prefillers <= {None, f"{cluster.address('p')}:{cluster.servers.port}"}
     endpoint = picker.endpoints()["p"]["endpoint"]
-    assert endpoint["pool"] == "prefill" and endpoint["kv"]["connector"] == "NixlConnector"
+    assert endpoint["pool"] == "prefill" and endpoint["kv"]["connector"] == "nixl"
 
 
 def test_model_rewrites_split_traffic_and_sessions_stay(cluster, start):

@@ -161,7 +161,8 @@ struct CalibrationTests {
 
     @Test func learnedStateSurvivesARestart() {
         var story = Story(Pods.mixed)
-        var saved = PodCalibrator(profile: Pods.h100)
+        let configuration = Pods.endpoint(77, .prefill).configuration
+        var saved = PodCalibrator(profile: Pods.h100, configuration: configuration)
         for _ in 0..<100 {
             saved.observePrefill(predicted: Seconds(1), observed: Seconds(2), newTokens: 1000, at: Instant(0))
         }
@@ -171,6 +172,28 @@ struct CalibrationTests {
         #expect(story.router.calibrationState.pods["prefill-77"] == saved)
         _ = story.send(.fleetChanged(Pods.snapshot([Pods.endpoint(77, .prefill), Pods.endpoint(6, .decode)])))
         #expect(story.router.calibratorsByName.first { $0.name == "prefill-77" }?.calibrator == saved)
+    }
+
+    @Test("What was learned of another configuration, or too long ago, is not used")
+    func learnedStateIsForgotten() {
+        var story = Story(Pods.mixed)
+        let other = PodCalibrator(profile: Pods.h100, configuration: "other/model")
+        story.router.restore(CalibrationState(pods: ["prefill-77": other, "prefill-78": other]))
+        #expect(story.router.calibrationState.pods["prefill-77"] == other)
+        _ = story.send(.fleetChanged(Pods.snapshot([Pods.endpoint(77, .prefill), Pods.endpoint(6, .decode)])))
+        #expect(story.router.calibratorsByName.first { $0.name == "prefill-77" }?.calibrator != other)
+        _ = story.send(.fleetChanged(Pods.mixed), after: RestoredCalibrators.lifetime.rawValue + 1)
+        #expect(story.router.calibrationState.pods["prefill-78"] == nil)
+    }
+
+    @Test("A pod that comes back as something else starts anew")
+    func reconfiguredPodsStartAnew() {
+        var story = Story(Pods.mixed)
+        var changed = Pods.mixed
+        changed.version += 1
+        changed.endpoints[0].endpoint.configuration = "other/model"
+        _ = story.send(.fleetChanged(changed))
+        #expect(story.router.calibratorsByName[0].calibrator.configuration == "other/model")
     }
 
     @Test func aDegradedPodIsJudgedByItsQueue() {

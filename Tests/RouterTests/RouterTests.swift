@@ -186,6 +186,25 @@ struct RouterTests {
         #expect(later?.placement == .local(EndpointID(2)))
     }
 
+    @Test("An old failure of a decode pod's own does not excuse its prefill pods for ever")
+    func decodePodsThatRecoverExcuseNobody() {
+        let options = RouterOptions(settings: CostSettings(tieBand: 0))
+        var story = Story(
+            Pods.snapshot([Pods.endpoint(1, .prefill), Pods.endpoint(2, .decode, Pods.a100)]),
+            options: options
+        )
+        let pair = Placement.pair(prefill: EndpointID(1), decode: EndpointID(2))
+        #expect(story.decide(Pods.request(1, prompt: 10))?.placement == .local(EndpointID(2)))
+        story.end(1, .failed, status: 500)
+        #expect(story.decide(Pods.request(2, prompt: 20_000))?.placement == pair)
+        story.end(2, .completed, status: 200)
+        for id in 3...5 as ClosedRange<UInt64> {
+            #expect(story.decide(Pods.request(id, prompt: 20_000))?.placement == pair)
+            story.end(id, .failed, status: 500)
+        }
+        #expect(story.decide(Pods.request(6, prompt: 20_000))?.placement == .local(EndpointID(2)))
+    }
+
     @Test func requestsWithoutInferenceGoWhereLeastIsRunning() {
         var story = Story(
             Pods.snapshot([Pods.endpoint(1, .prefill), Pods.endpoint(2, .decode), Pods.endpoint(3, .both)])

@@ -153,6 +153,18 @@ struct SharedCalibrationTests {
         #expect(next.router.frame.transferCosts[EndpointID(1), EndpointID(3)] == max(far.median, 0))
     }
 
+    @Test("A full table makes room for pods that are here")
+    func pairsOfPodsThatLeftAreForgotten() {
+        var transfers = TransferCalibrator()
+        for pair in 0..<TransferCalibrator.maximumPairs {
+            _ = transfers.observe("p\(pair)>d", residual: 0.1, fixedCost: 0.01)
+        }
+        transfers.makeRoom(keeping: ["p0", "p1", "d"])
+        #expect(transfers.state.keys.sorted() == ["p0>d", "p1>d"])
+        for _ in 0..<30 { _ = transfers.observe("new>d", residual: 0.1, fixedCost: 0.01) }
+        #expect(transfers.extra("new>d", fixedCost: 0.01) == 0.1)
+    }
+
     @Test func nothingLearnedIsUnbounded() {
         var transfers = TransferCalibrator()
         for pair in 0..<(TransferCalibrator.maximumPairs + 50) {

@@ -4,7 +4,7 @@
 /// All that was learned, as it is kept over a restart and shown at `/debug/calibration`.
 package struct CalibrationState: Sendable, Hashable, Codable {
     /// Of the layout. A state of another version is not read.
-    package static let currentVersion = 2
+    package static let currentVersion = 3
 
     package var version: Int
     /// By endpoint name.

@@ -29,6 +29,7 @@ package struct CoefficientCalibrator: Sendable, Hashable, Codable {
     static let greatestVariance = 0.2
     static let factorRange = 0.2...5.0
     static let errorGain = 1.0 / 200
+    static let greatestError = 2.0
     package static let leastSamples = 60
     /// Published where its rolling error is below this share of the scale's: more freedom must earn its keep.
     static let advantage = 0.9
@@ -65,11 +66,11 @@ package struct CoefficientCalibrator: Sendable, Hashable, Codable {
         // Before, scales are not applied yet: no fair comparison.
         if samples >= PhaseCalibrator.leastSamples {
             let gain = max(Self.errorGain, 1 / Double(samples - PhaseCalibrator.leastSamples + 1))
-            error += gain * (min(abs(residual * predicted / y - 1), 2) - error)
-            scaleError += gain * (min(abs(scale * plain / y - 1), 2) - scaleError)
+            error += gain * (min(abs(residual * predicted / y - 1), Self.greatestError) - error)
+            scaleError += gain * (min(abs(scale * plain / y - 1), Self.greatestError) - scaleError)
         }
         let target = y / residual
-        samples = min(samples + 1, 1 << 40)
+        samples = min(samples + 1, PhaseCalibrator.greatestCount)
 
         let n = PredictionTerms.count
         var sx = PredictionTerms(base: 0, tokens: 0, pairs: 0, kv: 0)
@@ -101,20 +102,23 @@ extension CoefficientCalibrator {
         let n = PredictionTerms.count
         let stored = try container.decode([Double].self, forKey: .covariance)
         let factors = try container.decode(PredictionTerms.self, forKey: .factors)
-        guard stored.count == n * n, stored.allSatisfy(\.isFinite),
-            (0..<n).allSatisfy({ Self.factorRange.contains(factors[$0]) })
+        // A diagonal of rounding below zero, or far above the cap, would stop this phase from ever learning again.
+        let variances = 0...Self.greatestVariance * (1 + 1e-9)
+        guard stored.count == n * n, stored.allSatisfy({ abs($0) <= variances.upperBound }),
+            (0..<n).allSatisfy({ variances.contains(stored[$0 * n + $0]) && Self.factorRange.contains(factors[$0]) })
         else {
             throw DecodingError.dataCorruptedError(
                 forKey: .covariance,
                 in: container,
-                debugDescription: "a covariance of \(n) × \(n) and factors within \(Self.factorRange)"
+                debugDescription:
+                    "a covariance of \(n) × \(n) within \(variances), and factors within \(Self.factorRange)"
             )
         }
         covariance = stored
         self.factors = factors
-        samples = max(try container.decode(Int.self, forKey: .samples), 0)
-        error = max(try container.decode(Double.self, forKey: .error), 0)
-        scaleError = max(try container.decode(Double.self, forKey: .scaleError), 0)
+        samples = min(max(try container.decode(Int.self, forKey: .samples), 0), PhaseCalibrator.greatestCount)
+        error = min(max(try container.decode(Double.self, forKey: .error), 0), Self.greatestError)
+        scaleError = min(max(try container.decode(Double.self, forKey: .scaleError), 0), Self.greatestError)
     }
 
     private enum CodingKeys: String, CodingKey {

@@ -6,7 +6,8 @@ package struct OutlierWindow: Sendable, Hashable, Codable {
     private var times: [Double] = []
     private var flags: [Bool] = []
 
-    /// Observations older than this say nothing of the present.
+    /// Of a busy pod, observations older than this say nothing of the present. Of an idle one the last twenty count,
+    /// whenever they were: else a pod that was marked would stay marked for lack of traffic.
     static let span = 60.0
     static let share = 0.3
     /// Once degraded, a pod is trusted again below this share: no flapping at the edge.
@@ -22,8 +23,7 @@ package struct OutlierWindow: Sendable, Hashable, Codable {
     mutating func record(isOutlier: Bool, at now: Instant) {
         guard now.rawValue.isFinite else { return }
         // A clock that jumped back makes the stored times lie in the future: they are stale, whichever way it went.
-        while let first = times.first, !(0...OutlierWindow.span ~= now.rawValue - first) || times.count >= Self.capacity
-        {
+        while let first = times.first, Self.isStale(first, at: now, of: times.count) {
             times.removeFirst()
             flags.removeFirst()
         }
@@ -37,4 +37,12 @@ package struct OutlierWindow: Sendable, Hashable, Codable {
             isDegraded = false
         }
     }
+
+    private static func isStale(_ time: Double, at now: Instant, of count: Int) -> Bool {
+        let age = now.rawValue - time
+        return age < 0 || count >= capacity || (age > span && count >= leastSamples)
+    }
+
+    /// Its times are of one process's clock: the next one starts anew.
+    package init(from decoder: any Decoder) throws {}
 }

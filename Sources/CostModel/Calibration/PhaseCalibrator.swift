@@ -33,6 +33,8 @@ package struct PhaseCalibrator: Sendable, Hashable, Codable {
     static let marginGain = 0.02
     static let quantile = 0.9
     static let errorGain = 0.02
+    /// Counts stop here: no sum of two overflows.
+    package static let greatestCount = 1 << 40
     /// |ln(y / s·ŷ)| beyond this is an outlier: counted, and clipped in what it teaches.
     static let outlierLogRatio = 1.0986122886681098
 
@@ -72,8 +74,8 @@ package struct PhaseCalibrator: Sendable, Hashable, Codable {
         weight = min(weight, PhaseCalibrator.greatestGain)
         if count > 1 { weight = 1 - pow(1 - weight, Double(min(count, 64))) }
         scale = clamped(scale * (1 + weight * relative), to: PhaseCalibrator.scaleRange)
-        samples = min(samples + min(count, 1 << 20), 1 << 40)
-        if isOutlier { outliers = min(outliers + 1, 1 << 40) }
+        samples = min(samples + min(count, 1 << 20), Self.greatestCount)
+        if isOutlier { outliers = min(outliers + 1, Self.greatestCount) }
         return isOutlier
     }
 
@@ -87,10 +89,12 @@ extension PhaseCalibrator {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         scale = try container.decode(Double.self, forKey: .scale)
         margin = try container.decode(Double.self, forKey: .margin)
-        samples = max(try container.decode(Int.self, forKey: .samples), 0)
-        outliers = max(try container.decode(Int.self, forKey: .outliers), 0)
+        samples = min(max(try container.decode(Int.self, forKey: .samples), 0), Self.greatestCount)
+        outliers = min(max(try container.decode(Int.self, forKey: .outliers), 0), Self.greatestCount)
         recentError = try container.decode(Double.self, forKey: .recentError)
-        guard PhaseCalibrator.scaleRange.contains(scale), PhaseCalibrator.marginRange.contains(margin) else {
+        guard PhaseCalibrator.scaleRange.contains(scale), PhaseCalibrator.marginRange.contains(margin),
+            recentError.isFinite
+        else {
             throw DecodingError.dataCorruptedError(
                 forKey: .scale,
                 in: container,

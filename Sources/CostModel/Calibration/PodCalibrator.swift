@@ -17,6 +17,9 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     package private(set) var decodeRest: PhaseCalibrator
     package private(set) var offset = OffsetMedian()
     package private(set) var window = OutlierWindow()
+    /// `accelerator/model/tp4/dtype/engine` of the pod it was learned of. What a pod of the same name teaches that runs
+    /// something else is another matter.
+    package let configuration: String
     /// Observations that were not learned from: too short, flawed, or not numbers.
     package private(set) var ignored = 0
 
@@ -26,7 +29,8 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     package static let leastOutputTokens = 16
 
     /// A calibrator whose first margins are the bands of the profile.
-    package init(profile: PodProfile? = nil) {
+    package init(profile: PodProfile? = nil, configuration: String = "") {
+        self.configuration = configuration
         // An 80 % band leaves 10 % above it: its half is the 90 % quantile.
         prefill = PhaseCalibrator(margin: profile?.prefillError ?? 0.2)
         decode = PhaseCalibrator(margin: profile?.decodeError ?? 0.2)
@@ -36,19 +40,21 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
 
     /// A prefill that ended: TTFT less the offset, the queue and the transfer, where those are known.
     ///
-    /// `factored`: what the shared factors make of `predicted`; nil = the same.
+    /// `factored`: what the shared factors make of `predicted`; nil = the same. `usesFactors`: requests are placed by
+    /// these: then they are what an outlier is measured from.
     package mutating func observePrefill(
         predicted: Seconds,
         factored: Seconds? = nil,
+        usesFactors: Bool = false,
         observed: Seconds,
         newTokens: Int,
         flaws: ObservationFlaws = [],
         at now: Instant
     ) {
         guard flaws.isEmpty, newTokens >= PodCalibrator.leastPrefillTokens else { return ignore() }
-        let seen = prefill.observe(predicted: predicted.rawValue, observed: observed.rawValue)
-        prefillRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
-        record(seen, at: now)
+        let plain = prefill.observe(predicted: predicted.rawValue, observed: observed.rawValue)
+        let rest = prefillRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
+        record(usesFactors ? rest : plain, at: now)
     }
 
     /// A decode that ended: the mean step, (last token − first token) ÷ (output tokens − 1), against the step that the
@@ -56,6 +62,7 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     package mutating func observeDecode(
         predicted: Seconds,
         factored: Seconds? = nil,
+        usesFactors: Bool = false,
         observed: Seconds,
         outputTokens: Int,
         flaws: ObservationFlaws = [],
@@ -63,9 +70,9 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
     ) {
         let flaws = flaws.subtracting([.cacheUnknown, .queued])
         guard flaws.isEmpty, outputTokens >= PodCalibrator.leastOutputTokens else { return ignore() }
-        let seen = decode.observe(predicted: predicted.rawValue, observed: observed.rawValue)
-        decodeRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
-        record(seen, at: now)
+        let plain = decode.observe(predicted: predicted.rawValue, observed: observed.rawValue)
+        let rest = decodeRest.observe(predicted: (factored ?? predicted).rawValue, observed: observed.rawValue)
+        record(usesFactors ? rest : plain, at: now)
     }
 
     /// A TTFT at an idle pod: what it took beyond the profile's overhead and the (corrected) prefill and transfer.
@@ -113,6 +120,15 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
         return seen != nil
     }
 
+    /// The scales of a phase: on the profile, and on what the shared factors make of it.
+    package struct Scales: Sendable {
+        package var plain: Double
+        package var onFactors: Double
+    }
+
+    package var prefillScales: Scales { Scales(plain: prefill.appliedScale, onFactors: prefillRest.appliedScale) }
+    package var decodeScales: Scales { Scales(plain: decode.appliedScale, onFactors: decodeRest.appliedScale) }
+
     /// The corrections to apply now to the profile.
     package var calibration: PodCalibration { calibration(onPrefillFactors: false, onDecodeFactors: false) }
 
@@ -134,5 +150,5 @@ package struct PodCalibrator: Sendable, Hashable, Codable {
         window.record(isOutlier: isOutlier, at: now)
     }
 
-    private mutating func ignore() { ignored = min(ignored + 1, 1 << 40) }
+    private mutating func ignore() { ignored = min(ignored, PhaseCalibrator.greatestCount) + 1 }
 }

@@ -108,10 +108,28 @@ package enum KVDtype: String, Sendable, Hashable, Codable, CaseIterable {
     /// Understands what `--kv-cache-dtype` of the engines takes; `auto` and nothing mean bfloat16, whatever the
     /// weights are in. nil = not a known name.
     package init?(named name: String) {
-        switch name.lowercased().filter({ $0 != "_" && $0 != "-" && $0 != " " }) {
+        switch KVDtype.letters(name) {
         case "", "auto", "bfloat16", "bf16", "float16", "fp16", "half": self = .bfloat16
         case "fp8", "fp8e4m3", "fp8e5m2", "fp8inc", "fp8dsmla", "float8", "int8": self = .fp8
         default: return nil
         }
+    }
+
+    /// The very format of the cached numbers, as `KVLayout` compares it: what is alike in size may still differ in every
+    /// bit. A name that nobody knows stands for itself, so that its pods exchange KV with their like only.
+    package static func format(named name: String) -> String {
+        switch letters(name) {
+        case "", "auto", "bfloat16", "bf16": "bfloat16"
+        case "float16", "fp16", "half": "float16"
+        case "fp8", "fp8e4m3", "float8": "fp8"
+        case "fp8e5m2": "fp8_e5m2"
+        case "fp8inc": "fp8_inc"
+        case "fp8dsmla": "fp8_ds_mla"
+        default: NameTable.key(name)
+        }
+    }
+
+    private static func letters(_ name: String) -> String {
+        name.lowercased().filter { $0 != "_" && $0 != "-" && $0 != " " }
     }
 }

@@ -21,7 +21,7 @@ package struct EndpointDescription: Sendable, Hashable, Codable {
     package var tensorParallel: Int
     /// Weights: `bfloat16`, `fp8`, `fp4`, `int4`. nil: the model's native one.
     package var dtype: String?
-    /// `auto` has been resolved to `bfloat16`, whatever the weights are.
+    /// As the engine's `--kv-cache-dtype`; `auto` means bfloat16, whatever the weights are.
     package var kvDtype: String
     package var blockSize: Int?
     package var pool: String
@@ -50,7 +50,7 @@ package struct EndpointDescription: Sendable, Hashable, Codable {
         port: UInt16,
         tensorParallel: Int = 1,
         dtype: String? = nil,
-        kvDtype: String = "bfloat16",
+        kvDtype: String = "auto",
         blockSize: Int? = nil,
         pool: String = "default",
         engine: String = "vllm",

@@ -20,9 +20,9 @@ extension ProfileCatalog {
             servedModels: description.servedModels ?? (description.model.isEmpty ? nil : [description.model]),
             kv: KVLayout(
                 model: modelIdentity(description.model),
-                dtype: resolution.kvDtype.rawValue,
+                dtype: KVDtype.format(named: description.kvDtype),
                 blockSize: description.blockSize,
-                connector: description.connector,
+                connector: connectorName(description.connector),
                 tensorParallel: description.tensorParallel
             ),
             profile: resolution.profile,

@@ -17,9 +17,12 @@ package enum FleetFile {
         package var needsAddresses: Bool
         /// Names of engines that a configuration defines, beside the built-in ones.
         package var configuredEngines: [String]
+        /// For readers without a configuration that scrape nothing: mock servers and the simulator.
+        package var takesAnyEngine: Bool
 
-        package init(needsAddresses: Bool = true, engines: [EngineMetrics] = []) {
+        package init(needsAddresses: Bool = true, engines: [EngineMetrics] = [], takesAnyEngine: Bool = false) {
             self.needsAddresses = needsAddresses
+            self.takesAnyEngine = takesAnyEngine
             configuredEngines = engines.map(\.engine).filter { !FleetFile.engines.contains($0) }
         }
     }

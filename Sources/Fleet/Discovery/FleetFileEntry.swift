@@ -36,7 +36,9 @@ struct FleetFileEntry {
             let count = object.integer("count", in: 1...maxCount, default: 1)
             let pool = object.string("pool", default: "default", maxLength: 253)
             let engine =
-                object.optional("engine")?.choice(of: FleetFile.engines + options.configuredEngines) ?? "vllm"
+                options.takesAnyEngine
+                ? object.optional("engine")?.string(maxLength: 64) ?? "vllm"
+                : object.optional("engine")?.choice(of: FleetFile.engines + options.configuredEngines) ?? "vllm"
             let metrics = readMetrics(object.optional("metrics"), port: port)
             let price = object.optional("pricePerHour")?.number(in: 0...100_000)
             let gbps = readNetwork(object.optional("network"))
@@ -61,7 +63,7 @@ struct FleetFileEntry {
                 port: port,
                 tensorParallel: tensorParallel,
                 dtype: dtype.map(canonicalDtype),
-                kvDtype: canonicalKVDtype(kvDtype),
+                kvDtype: kvDtype,
                 blockSize: blockSize,
                 pool: pool,
                 engine: engine,
@@ -183,14 +185,6 @@ struct FleetFileEntry {
         switch name {
         case "bf16": "bfloat16"
         case "mxfp4", "nvfp4": "fp4"
-        default: name
-        }
-    }
-
-    private static func canonicalKVDtype(_ name: String) -> String {
-        switch name {
-        case "auto", "bf16": "bfloat16"
-        case "fp8_e4m3", "fp8_e5m2": "fp8"
         default: name
         }
     }

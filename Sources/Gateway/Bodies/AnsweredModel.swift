@@ -15,6 +15,8 @@ struct AnsweredModel: Sendable {
     }
 
     private static let key = Array("\"model\"".utf8)
+    /// No JSON writer puts so many blanks around a colon.
+    private static let mostHeld = 64
     private let served: [UInt8]
     private let asked: [UInt8]
     private var part = Part.key
@@ -58,14 +60,14 @@ struct AnsweredModel: Sendable {
             matched += 1
             if matched == Self.key.count { part = .colon }
         case .colon:
-            guard byte == UInt8(ascii: ":") || Self.isBlank(byte) else { return giveUp(byte, &result) }
+            guard byte == UInt8(ascii: ":") || mayHold(byte) else { return giveUp(byte, &result) }
             held.append(byte)
             guard byte == UInt8(ascii: ":") else { return }
             part = .value
             matched = 0
             valueStart = held.count
         case .value:
-            if matched == 0, Self.isBlank(byte) {
+            if matched == 0, mayHold(byte) {
                 held.append(byte)
                 valueStart = held.count
                 return
@@ -86,6 +88,8 @@ struct AnsweredModel: Sendable {
         reset()
         take(byte, &result)
     }
+
+    private func mayHold(_ byte: UInt8) -> Bool { held.count < Self.mostHeld && Self.isBlank(byte) }
 
     private static func isBlank(_ byte: UInt8) -> Bool {
         byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r")

@@ -120,14 +120,16 @@ internal import CNghttp2
     func streamClosed(_ call: GRPCServerCall, errorCode: UInt32) {
         let slot = call.slot
         guard slot < calls.count, calls[slot] === call else { return }
+        // `call` itself is a pointer of nghttp2's. Where nothing handles a call, the array holds it alone.
+        let closed = calls[slot]
         let last = calls.removeLast()
-        if last !== call {
+        if last !== closed {
             last.slot = slot
             calls[slot] = last
         }
         counters.streamsClosed.add()
-        queuedBytes -= call.queue.count
-        call.streamClosed(errorCode: errorCode)
+        queuedBytes -= closed.queue.count
+        closed.streamClosed(errorCode: errorCode)
     }
 
     /// The same string object as long as the path stays the same.

@@ -254,17 +254,13 @@ struct PodReader {
     }
 
     private mutating func kvDtype() -> String {
-        let found = pick(
+        pick(
             "kvDtype",
             [
                 (annotation.kvDtype, .annotation), (arguments.kvDtype, .arguments),
                 (configuration.kvDtype, .configuration), ("auto", .standard),
             ]
-        )
-        switch found {
-        case "fp8_e4m3", "fp8_e5m2", "fp8": return "fp8"
-        default: return "bfloat16"
-        }
+        ) ?? "auto"
     }
 
     private mutating func blockSize(_ server: LearnedFacts.Server?) -> Int? {

@@ -114,7 +114,7 @@ struct MockServerCommand: ParsableCommand {
                 )
             ]
         }
-        let all = try FleetFile.read(path: fleet)
+        let all = try FleetFile.read(path: fleet, options: FleetFile.Options(takesAnyEngine: true))
         let chosen = only.isEmpty ? all : all.filter { pod in only.contains { PodName.matches($0, pod.name) } }
         guard !chosen.isEmpty else { throw ValidationError("no pod of \(fleet) is named so: \(only)") }
         return chosen

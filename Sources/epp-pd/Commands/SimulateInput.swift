@@ -89,7 +89,8 @@ enum SimulatedFleet {
     static func read(_ path: String, profiles: String?) throws -> [Endpoint] {
         let catalog = try catalog(profiles)
         do {
-            let descriptions = try FleetFile.read(path: path, options: FleetFile.Options(needsAddresses: false))
+            let options = FleetFile.Options(needsAddresses: false, takesAnyEngine: true)
+            let descriptions = try FleetFile.read(path: path, options: options)
             return try descriptions.enumerated().map { try endpoint($1, id: UInt32($0), catalog) }
         } catch let errors as ConfigurationErrors {
             throw ValidationError("\(errors)")
@@ -142,7 +143,7 @@ enum SimulatedFleet {
             servedModels: description.servedModels,
             kv: KVLayout(
                 model: catalog.modelIdentity(description.model),
-                dtype: resolution.kvDtype.rawValue,
+                dtype: KVDtype.format(named: description.kvDtype),
                 blockSize: description.blockSize,
                 connector: nil,
                 tensorParallel: description.tensorParallel

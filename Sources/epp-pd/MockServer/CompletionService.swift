@@ -63,7 +63,7 @@ struct CompletionService: Sendable {
             return ServedAnswer.error(400, type: "BadRequestError", message: "the request has no prompt")
         }
         let output = max(request.limit ?? Self.defaultOutputTokens, 1)
-        guard tokens.count + output <= pod.maximumLength else {
+        guard tokens.count <= pod.maximumLength, output <= pod.maximumLength - tokens.count else {
             let message =
                 "This model's maximum context length is \(pod.maximumLength) tokens. However, your request needs "
                 + "\(tokens.count) input tokens and up to \(output) output tokens."

@@ -147,6 +147,9 @@ struct ServeOptions: ParsableArguments {
         guard timeScale.isFinite, timeScale > 0, timeScale <= 1000 else {
             throw ValidationError("--time-scale must be above 0 and at most 1000")
         }
+        guard timeScale == 1 || fleet != nil else {
+            throw ValidationError("--time-scale is for mock servers, and goes with --fleet only")
+        }
         guard externalMetricsPort == 0 || externalMetricsClientCaFile != nil else {
             throw ValidationError("--external-metrics-port needs --external-metrics-client-ca-file")
         }

@@ -55,7 +55,7 @@ private func errors(_ text: String, _ options: FleetFile.Options = FleetFile.Opt
             port: 8000,
             tensorParallel: 4,
             dtype: "fp8",
-            kvDtype: "bfloat16",
+            kvDtype: "auto",
             blockSize: 16,
             metrics: MetricsPlace(port: 9000),
             pricePerHour: 3.99,
@@ -85,7 +85,7 @@ private func errors(_ text: String, _ options: FleetFile.Options = FleetFile.Opt
         )
         #expect(fleet == [expected])
         #expect(expected.tensorParallel == 1)
-        #expect(expected.kvDtype == "bfloat16")
+        #expect(expected.kvDtype == "auto")
         #expect(expected.pool == "default")
         #expect(expected.engine == "vllm")
         #expect(expected.metrics == MetricsPlace(port: 8000, path: "/metrics"))

@@ -31,6 +31,14 @@ struct AnsweredModelTests {
         (#"{"model":"v\"#, #"{"model":"v\"#), ("", ""), ("\"", "\""),
     ]
 
+    @Test("No number of blanks is held back")
+    func blanksAreNotHeldForEver() {
+        var model = AnsweredModel(served: "v", asked: "asked")
+        let bytes = Array(("\"model\":" + String(repeating: " ", count: 10_000)).utf8)
+        let passed = unsafe bytes.withUnsafeBytes { unsafe model.pass($0) }
+        #expect(passed == bytes)
+    }
+
     @Test("The served name becomes the asked one, wherever the bytes are cut", arguments: [1, 2, 3, 7, 1000])
     func replaced(_ pieces: Int) {
         for (text, expected) in Self.cases { #expect(Self.run(text, pieces: pieces) == expected) }

@@ -123,7 +123,7 @@ struct PodMappingTests {
         #expect(endpoint.model == "Qwen/Qwen3-32B")
         #expect(endpoint.tensorParallel == 2)
         #expect(endpoint.dtype == "fp8")
-        #expect(endpoint.kvDtype == "fp8")
+        #expect(endpoint.kvDtype == "fp8_e4m3")
         #expect(endpoint.blockSize == 32)
         #expect(endpoint.servedModels == ["qwen", "big"])
         #expect(endpoint.connector == "NixlConnector")
