@@ -4,7 +4,7 @@
 /// The members of an inference body that are read, wherever they stand in it. Of duplicates the last one counts, as
 /// model servers' parsers take it.
 struct BodyFields {
-    var model, stream, cacheSalt: JSONValue?
+    var model, stream, cacheSalt, promptCacheKey, user: JSONValue?
     var maxTokens, maxCompletionTokens, maxOutputTokens: JSONValue?
     var tools, system, instructions, messages, prompt, input: JSONValue?
     var hasPriority = false
@@ -16,6 +16,7 @@ struct BodyFields {
     private mutating func take(_ key: UnsafeRawBufferPointer, _ value: JSONValue) {
         // By length first: most members of a body are none of these.
         switch key.count {
+        case 4: if unsafe key.equals("user") { user = value }
         case 5:
             if unsafe key.equals("model") { model = value }
             if unsafe key.equals("tools") { tools = value }
@@ -31,6 +32,7 @@ struct BodyFields {
             if unsafe key.equals("max_tokens") { maxTokens = value }
             if unsafe key.equals("cache_salt") { cacheSalt = value }
         case 12: if unsafe key.equals("instructions") { instructions = value }
+        case 16: if unsafe key.equals("prompt_cache_key") { promptCacheKey = value }
         case 17: if unsafe key.equals("max_output_tokens") { maxOutputTokens = value }
         case 21: if unsafe key.equals("max_completion_tokens") { maxCompletionTokens = value }
         default: break

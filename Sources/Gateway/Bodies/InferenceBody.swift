@@ -9,6 +9,8 @@ struct InferenceBody: Sendable, Hashable {
     var streams = false
     var maxOutputTokens: Int?
     var cacheSalt: String?
+    var promptCacheKey: String?
+    var user: String?
     var promptBytes = 0
     var promptTokens: Int?
     var textKeys = PrefixKeys.none
@@ -22,6 +24,8 @@ struct InferenceBodyReader: ~Copyable {
     /// Longest model name taken: four times the longest that a pod's model list is believed. Names are kept per kind of
     /// request, and are told back to clients.
     static let maxModelBytes = 1024
+    /// Longest cache key or user taken: OpenAI allows 64 characters. Longer ones are as none.
+    static let maxKeyBytes = 1024
 
     var parser: JSONParser
     private let bytesPerBlock: Int
@@ -31,6 +35,10 @@ struct InferenceBodyReader: ~Copyable {
         parser = JSONParser(maxBytes: options.bodyLimit)
         bytesPerBlock = options.textBytesPerBlock
         tokensPerBlock = options.tokensPerBlock
+    }
+
+    private static func key(_ value: JSONValue?) -> String? {
+        value?.string.flatMap { !$0.isEmpty && $0.utf8.count <= maxKeyBytes ? $0 : nil }
     }
 
     /// Reads the body of a request to `api`.
@@ -61,6 +69,8 @@ struct InferenceBodyReader: ~Copyable {
                     streams: fields.stream?.bool ?? false,
                     maxOutputTokens: fields.outputLimit(of: api),
                     cacheSalt: salt,
+                    promptCacheKey: Self.key(fields.promptCacheKey),
+                    user: Self.key(fields.user),
                     promptBytes: prompt.textBytes,
                     promptTokens: prompt.promptTokens,
                     textKeys: prompt.text.finish(),

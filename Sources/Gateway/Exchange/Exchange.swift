@@ -280,6 +280,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             textKeys: inference?.textKeys ?? .none,
             tokenKeys: inference?.tokenKeys,
             cacheSalt: inference?.cacheSalt,
+            promptCacheKey: inference?.promptCacheKey,
+            user: inference?.user,
             serviceLevel: head.serviceLevel,
             objective: head.objective,
             session: head.session,

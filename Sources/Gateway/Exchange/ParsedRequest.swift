@@ -37,6 +37,9 @@ package struct ParsedRequest: Sendable, Hashable {
     package var textKeys: PrefixKeys
     package var tokenKeys: PrefixKeys?
     package var cacheSalt: String?
+    /// The body's `prompt_cache_key` and `user`.
+    package var promptCacheKey: String?
+    package var user: String?
     /// The body as it came, where `ExchangeOptions.keptBodyBytes` asks for it and the prompt is text: for an engine that
     /// shall cut it into tokens.
     package var body: [UInt8] = []
@@ -67,6 +70,8 @@ package struct ParsedRequest: Sendable, Hashable {
         textKeys: PrefixKeys = .none,
         tokenKeys: PrefixKeys? = nil,
         cacheSalt: String? = nil,
+        promptCacheKey: String? = nil,
+        user: String? = nil,
         serviceLevel: ServiceLevel = ServiceLevel(),
         objective: String? = nil,
         session: String? = nil,
@@ -88,6 +93,8 @@ package struct ParsedRequest: Sendable, Hashable {
         self.textKeys = textKeys
         self.tokenKeys = tokenKeys
         self.cacheSalt = cacheSalt
+        self.promptCacheKey = promptCacheKey
+        self.user = user
         self.serviceLevel = serviceLevel
         self.objective = objective
         self.session = session

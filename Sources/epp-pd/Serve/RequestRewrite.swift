@@ -23,10 +23,12 @@ enum RequestRewrite {
         return request
     }
 
-    /// Requests of one session, or of one cache key, are served by one model, so that an A/B test compares whole
-    /// conversations.
+    /// Requests of one session, of one cache key or of one user are served by one model, so that an A/B test compares whole
+    /// conversations. The narrowest that is said counts; a salt parts tenants, and so comes last.
     private static func draw(for request: ParsedRequest) -> UInt64 {
         if let session = request.session { return RequestRules.draw(of: "session " + session) }
+        if let key = request.promptCacheKey { return RequestRules.draw(of: "key " + key) }
+        if let user = request.user { return RequestRules.draw(of: "user " + user) }
         if let salt = request.cacheSalt { return RequestRules.draw(of: "salt " + salt) }
         return RequestRules.draw(of: request.id.rawValue, seed: 0)
     }

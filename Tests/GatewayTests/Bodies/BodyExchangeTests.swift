@@ -179,7 +179,8 @@ struct BodyExchangeTests {
         ]
         try bench.send(EnvoyMessage.requestHeaders(headers))
         let text =
-            #"{"messages":[{"role":"user","content":"hello"}],"stream":true,"max_tokens":9,"cache_salt":"s","model":"m"}"#
+            #"{"messages":[{"role":"user","content":"hello"}],"stream":true,"max_tokens":9,"cache_salt":"s","#
+            + #""user":"u","prompt_cache_key":"k","model":"m"}"#
         try bench.send(EnvoyMessage.requestBody(text.utf8, endOfStream: true))
         let request = try #require(bench.picker.requests.first)
         #expect(request.api == .chatCompletions)
@@ -189,6 +190,8 @@ struct BodyExchangeTests {
         #expect(request.streams)
         #expect(request.maxOutputTokens == 9)
         #expect(request.cacheSalt == "s")
+        #expect(request.promptCacheKey == "k")
+        #expect(request.user == "u")
         #expect(request.promptBytes == 5)
         #expect(request.serviceLevel.ttft?.milliseconds == 200)
     }

@@ -127,6 +127,17 @@ struct InferenceBodyTests {
         #expect(throws: error) { try Self.read("{\"model\":\"\(longest)m\"}") }
     }
 
+    @Test("Cache keys and users of the longest length are taken, longer ones and what is no text are as none")
+    func keyLimit() throws {
+        let longest = String(repeating: "k", count: InferenceBodyReader.maxKeyBytes)
+        let taken = try Self.read("{\"model\":\"m\",\"user\":\"\(longest)\",\"prompt_cache_key\":\"é\"}")
+        #expect(taken.user == longest)
+        #expect(taken.promptCacheKey == "é")
+        let left = try Self.read("{\"model\":\"m\",\"user\":\"\(longest)k\",\"prompt_cache_key\":7}")
+        #expect(left.user == nil && left.promptCacheKey == nil)
+        #expect(try Self.read("{\"model\":\"m\",\"user\":\"\"}").user == nil)
+    }
+
     @Test("Keys agree as far as prompts do, and not across models, salts and pictures")
     func keys() throws {
         func keys(_ tail: String, model: String = "m", extra: String = "", image: String = "") throws -> [UInt64] {
