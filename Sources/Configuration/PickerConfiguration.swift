@@ -25,6 +25,8 @@ package struct PickerConfiguration: Sendable, Hashable {
     /// Engines beside the built-in ones, or in place of them.
     package var engines: [EngineMetrics] = []
     package var kvCache = KVCacheSettings()
+    /// Links between pods in different zones, racks and hosts.
+    package var network = NetworkTopology.standard
     /// What pods of a pool do not say themselves, by the pool's name. For Kubernetes; a fleet file says it of each endpoint.
     package var pools: [String: PoolDefaults] = [:]
 
@@ -63,6 +65,7 @@ package struct PickerConfiguration: Sendable, Hashable {
             if let queue = object.optional("queue").flatMap(queueSettings) { result.queue = queue }
             result.engines = (object.optional("engines")?.list(maxCount: EngineMetrics.maximum) ?? [])
                 .compactMap(EngineMetrics.read)
+            if let network = object.optional("network").flatMap(NetworkTopology.read) { result.network = network }
             if let kvCache = object.optional("kvCache").flatMap(KVCacheSettings.read) { result.kvCache = kvCache }
             return result
         }

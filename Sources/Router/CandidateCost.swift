@@ -89,7 +89,7 @@ extension CostFormula {
         var transfer = 0.0
         if bytes > 0 {
             // `KVTransfer.exposed` of the cost model: formula (6).
-            let serial = bytes / max(min(p.network, d.network), Self.leastBandwidth)
+            let serial = bytes / max(min(p.network, d.network, link.bytesPerSecond), Self.leastBandwidth)
             let repack = link.repacks ? bytes / max(d.memory, Self.leastBandwidth) : 0
             let fixed = link.fixedCost.rawValue
             if link.isLayerwise, d.layers > 1 {

@@ -10,6 +10,7 @@ struct Peer {
     var kvClass: Int
     var network: Double
     var kvBytes: Double
+    var place: PodPlace?
 }
 
 /// The cost of one request, in the pieces that candidates share. Pure: pods' states, settings and the request in,
@@ -116,10 +117,13 @@ struct CostFormula {
     private func takePull(_ part: inout PrefillPart, _ state: PodState, _ peer: Peer, _ links: KVLinks) {
         let tokens = usable(peer.held)
         guard tokens > part.cachedTokens, peer.id != state.id else { return }
-        let link = links[peer.kvClass, state.kvClass]
+        let link = links.link(peer.kvClass, at: peer.place, state.kvClass, at: state.place)
         guard link.isAllowed else { return }
         let bytes = Double(tokens - part.cachedTokens) * max(peer.kvBytes, state.profile.kvBytesPerToken)
-        let network = max(min(peer.network, state.profile.networkBytesPerSecond), Self.leastBandwidth)
+        let network = max(
+            min(peer.network, state.profile.networkBytesPerSecond, link.bytesPerSecond),
+            Self.leastBandwidth
+        )
         let repack = link.repacks ? bytes / max(state.profile.memoryBytesPerSecond, Self.leastBandwidth) : 0
         let fetch = link.fixedCost.rawValue + bytes / network + repack
         let compute = prefill(state, cached: tokens)

@@ -13,6 +13,8 @@ package struct PodState: Sendable, Hashable, Codable {
     package var canPair: Bool
     /// Index into the KV layouts of the decision.
     package var kvClass: Int
+    /// nil = nobody says where it stands.
+    package var place: PodPlace?
     package var profile: PodProfile
     package var calibration: PodCalibration
     /// Tokens whose KV fits: as the engine reported, else as the profile says.
@@ -34,6 +36,7 @@ package struct PodState: Sendable, Hashable, Codable {
         canPull: Bool = false,
         canPair: Bool = true,
         kvClass: Int = 0,
+        place: PodPlace? = nil,
         profile: PodProfile,
         calibration: PodCalibration = .neutral,
         capacityTokens: Double? = nil,
@@ -48,6 +51,7 @@ package struct PodState: Sendable, Hashable, Codable {
         self.canPull = canPull
         self.canPair = canPair
         self.kvClass = kvClass
+        self.place = place
         self.profile = profile
         self.calibration = calibration
         self.capacityTokens = capacityTokens ?? Double(profile.kvCapacityTokens)

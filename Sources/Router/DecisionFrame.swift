@@ -102,7 +102,7 @@ package struct DecisionFrame: Sendable {
     /// How KV gets from the one to the other.
     @inline(__always)
     func link(_ p: PrefillPart, _ d: DecodePart) -> KVLinks.Link {
-        var link = links[p.kvClass, d.kvClass]
+        var link = links.link(p.kvClass, at: states[p.pod].place, d.kvClass, at: states[d.pod].place)
         if !transferCosts.isEmpty { link.learnedCost = transferCosts[states[p.pod].id, states[d.pod].id] }
         return link
     }

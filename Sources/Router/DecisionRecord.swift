@@ -35,13 +35,15 @@ package struct DecisionInput: Sendable, Hashable, Codable {
     package var transferCosts: [TransferCost]?
 
     /// The frame that the search walked.
+    /// Links between pods that stand apart. nil = they are as those between any.
+    package var network: NetworkTopology?
     package var frame: DecisionFrame {
         var frame = DecisionFrame(
             states: pods.map(\.state),
             held: pods.map(\.held),
             prefills: pods.indices.filter { pods[$0].mayPrefill },
             decodes: pods.indices.filter { pods[$0].mayDecode },
-            links: KVLinks(layouts: layouts, connectors: connectors),
+            links: KVLinks(layouts: layouts, connectors: connectors, network: network ?? .flat),
             surroundings: surroundings
         )
         frame.transferCosts = TransferCosts(transferCosts ?? [])

@@ -376,7 +376,8 @@ extension DecisionFrame {
             held: held[best],
             kvClass: states[best].kvClass,
             network: states[best].profile.networkBytesPerSecond,
-            kvBytes: states[best].profile.kvBytesPerToken
+            kvBytes: states[best].profile.kvBytesPerToken,
+            place: states[best].place
         )
     }
 }

@@ -13,6 +13,8 @@ package struct KVLinks: Sendable {
         package var fixedCost: Seconds
         /// Seconds beyond it that were learned of this very pair of pods.
         package var learnedCost = 0.0
+        /// What the way between the two pods carries at most, their own networks aside.
+        package var bytesPerSecond = Double.infinity
 
         static let forbidden = Link(isAllowed: false, repacks: false, isLayerwise: false, fixedCost: .zero)
     }
@@ -21,6 +23,22 @@ package struct KVLinks: Sendable {
     package static let maximumLayouts = 128
 
     package private(set) var layouts: [KVLayout]
+    package let network: NetworkTopology
+    private let hosts: Way
+    private let racks: Way
+    private let zones: Way
+
+    /// A link of the network, ready for arithmetic.
+    private struct Way {
+        var bytesPerSecond: Double
+        var latency: Double
+
+        init(_ link: NetworkLink) {
+            bytesPerSecond = link.bytesPerSecond ?? .infinity
+            latency = max(link.latency.rawValue, 0)
+        }
+    }
+
     private var links: [Link] = []
     /// No transfer costs less than this.
     package private(set) var leastFixedCost = 0.0
@@ -28,7 +46,11 @@ package struct KVLinks: Sendable {
     package private(set) var areSerial = true
 
     /// `connectors`: what is known of the connectors that layouts name.
-    package init(layouts: [KVLayout], connectors: [Connector]) {
+    package init(layouts: [KVLayout], connectors: [Connector], network: NetworkTopology = .flat) {
+        self.network = network
+        hosts = Way(network.link(.hosts))
+        racks = Way(network.link(.racks))
+        zones = Way(network.link(.zones))
         let kept = Array(layouts.prefix(Self.maximumLayouts))
         self.layouts = kept
         links.reserveCapacity(kept.count * kept.count)
@@ -46,6 +68,22 @@ package struct KVLinks: Sendable {
     package subscript(_ p: Int, _ d: Int) -> Link {
         guard p >= 0, d >= 0, p < layouts.count, d < layouts.count else { return .forbidden }
         return links[p &* layouts.count &+ d]
+    }
+
+    /// The link between two layouts where they stand. Never cheaper than without the places: lower bounds need none.
+    @inline(__always)
+    package func link(_ p: Int, at a: PodPlace?, _ d: Int, at b: PodPlace?) -> Link {
+        var link = self[p, d]
+        guard let span = NetworkSpan(between: a, and: b) else { return link }
+        let way =
+            switch span {
+            case .hosts: hosts
+            case .racks: racks
+            case .zones: zones
+            }
+        link.bytesPerSecond = way.bytesPerSecond
+        link.fixedCost += Seconds(way.latency)
+        return link
     }
 
     private static func link(_ p: KVLayout, _ d: KVLayout, _ connectors: [Connector]) -> Link {

@@ -79,6 +79,7 @@ extension Router {
 
     private mutating func rebuildFrame() {
         var layouts: [KVLayout] = []
+        var places = PlaceNumbers()
         var states: [PodState] = []
         for (status, calibrator) in zip(fleet.endpoints, calibrators) {
             let endpoint = status.endpoint
@@ -96,6 +97,7 @@ extension Router {
                     canPull: endpoint.canPullKV,
                     canPair: endpoint.kv.connector != nil,
                     kvClass: kvClass,
+                    place: places.place(Location(labels: endpoint.labels)),
                     profile: endpoint.profile,
                     calibration: calibrator.calibration,
                     capacityTokens: status.load?.capacityTokens
@@ -107,7 +109,7 @@ extension Router {
             held: [Int](repeating: 0, count: states.count),
             prefills: [],
             decodes: [],
-            links: KVLinks(layouts: layouts, connectors: options.connectors)
+            links: KVLinks(layouts: layouts, connectors: options.connectors, network: options.network)
         )
         for index in states.indices { setCalibration(index) }
         setTransferCosts()

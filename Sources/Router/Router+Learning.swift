@@ -133,13 +133,20 @@ extension Router {
     private mutating func teachTransfer(_ entry: InFlight, residual: Double, from p: Int) {
         guard let d = index(of: entry.placement.destination) else { return }
         let (prefill, decode) = (fleet.endpoints[p].endpoint, fleet.endpoints[d].endpoint)
-        let fixedCost = frame.links[frame.states[p].kvClass, frame.states[d].kvClass].fixedCost.rawValue
+        let fixedCost = fixedCost(from: p, to: d)
         let learned = transfers.observe(
             TransferCalibrator.name(prefill: prefill.name, decode: decode.name),
             residual: residual - calibrators[p].calibration.ttftOffset.rawValue,
             fixedCost: fixedCost
         )
         if let learned { frame.transferCosts[prefill.id, decode.id] = learned }
+    }
+
+    /// Seconds that any transfer between two pods takes, before what was learned.
+    private func fixedCost(from p: Int, to d: Int) -> Double {
+        let (sender, receiver) = (frame.states[p], frame.states[d])
+        let link = frame.links.link(sender.kvClass, at: sender.place, receiver.kvClass, at: receiver.place)
+        return link.fixedCost.rawValue
     }
 
     /// Gives a new frame what was learned of its pairs.
@@ -149,7 +156,7 @@ extension Router {
         for name in transfers.state.keys.sorted() {
             let ends = name.split(separator: ">", maxSplits: 1).map(String.init)
             guard ends.count == 2, let p = byName[ends[0]], let d = byName[ends[1]] else { continue }
-            let fixedCost = frame.links[frame.states[p].kvClass, frame.states[d].kvClass].fixedCost.rawValue
+            let fixedCost = fixedCost(from: p, to: d)
             if let learned = transfers.extra(name, fixedCost: fixedCost) {
                 frame.transferCosts[frame.states[p].id, frame.states[d].id] = learned
             }

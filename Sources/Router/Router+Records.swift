@@ -25,7 +25,8 @@ extension Router {
             layouts: frame.links.layouts,
             connectors: options.connectors,
             pods: podViews(request),
-            transferCosts: frame.transferCosts.isEmpty ? nil : frame.transferCosts.list
+            transferCosts: frame.transferCosts.isEmpty ? nil : frame.transferCosts.list,
+            network: frame.links.network == .flat ? nil : frame.links.network
         )
         var record = DecisionRecord(input: input, chosen: nil)
         finish(&record)

@@ -140,6 +140,8 @@ package struct RouterOptions: Sendable {
     package var queue: QueueSettings
     package var health: HealthSettings
     package var connectors: [Connector]
+    /// Links between pods that stand apart.
+    package var network: NetworkTopology
     /// Stores of KV cache that belong to no pod.
     package var stores: [SharedStore]
     package var serviceLevel: ServiceLevelRule
@@ -171,6 +173,7 @@ package struct RouterOptions: Sendable {
         queue: QueueSettings = QueueSettings(),
         health: HealthSettings = HealthSettings(),
         connectors: [Connector] = [],
+        network: NetworkTopology = .flat,
         stores: [SharedStore] = [],
         serviceLevel: ServiceLevelRule = ServiceLevelRule(),
         serviceLevelByModel: [String: ServiceLevelRule] = [:],
@@ -194,6 +197,7 @@ package struct RouterOptions: Sendable {
         self.queue = queue
         self.health = health
         self.connectors = connectors
+        self.network = network
         self.stores = Array(stores.prefix(SharedStore.maximum))
         self.serviceLevel = serviceLevel
         self.serviceLevelByModel = serviceLevelByModel

@@ -30,12 +30,16 @@ import Testing
               chat: {binding: early, serviceLevel: {tpot: 20ms}, enginePriority: lowestFirst}
               batch: {enginePriority: highestFirst}
             control: {dollarsPerThousand: 5}
+            network: {betweenRacks: {gbps: 100}, betweenHosts: {latency: 1ms}}
             kvCache:
               pairCachedTokens: prefill
               tokenizer: {source: render, deadline: 50ms, connections: 2, cacheMiB: 1, leastBytes: 0}
               stores: [{name: s, gbps: 8, latency: 1ms, model: m, pods: [p-], kvEvents: {endpoint: "tcp://h:1"}}]
             """
         )
+        #expect(configuration.network.betweenRacks == NetworkLink(bytesPerSecond: 12.5e9))
+        #expect(configuration.network.betweenHosts == NetworkLink(latency: Seconds(0.001)))
+        #expect(configuration.network.betweenZones == NetworkTopology.standard.betweenZones)
         #expect(configuration.kvCache.pairsReportPrefill)
         #expect(configuration.kvCache.tokenizer.source == .render)
         #expect(configuration.kvCache.tokenizer.deadline == Seconds(0.05))
@@ -80,6 +84,8 @@ import Testing
             "kvCache.stores[0].kvEvents.endpoint"
         ),
         ("kvCache: {stores: [{name: s}]}", "kvCache.stores[0].gbps"),
+        ("network: {betweenZones: {gbps: 0}}", "network.betweenZones.gbps"),
+        ("network: {betweenRooms: {gbps: 1}}", "network.betweenRooms"),
     ])
     func namesThePlaceOfWhatIsWrong(text: String, keyPath: String) throws {
         let errors = #expect(throws: ConfigurationErrors.self) { try read(text) }

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import rig
 from fake_api_server import CUSTOM, INFERENCE_X, LLM_D
-from pods import POOLS, Cluster, ClusterPicker, Load
+from pods import NODES, POOLS, Cluster, ClusterPicker, Load
 from rig import Envoy, wait_until
 from upstream import MODEL
 
@@ -41,8 +41,8 @@ def start(tmp_path):
         process.kill()
 
 
-def ask(envoy, timeout=20, **headers) -> httpx.Response:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+def ask(envoy, timeout=20, fields=None, **headers) -> httpx.Response:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]} | (fields or {})
     return httpx.post(f"{envoy.url}/v1/chat/completions", json=body, headers=headers, timeout=timeout)
 
 
@@ -272,6 +272,36 @@ def test_destinations_lie_in_the_routes_pool_and_prefill_anywhere(cluster, start
     assert endpoint["pool"] == "prefill" and endpoint["kv"]["connector"] == "nixl"
 
 
+def test_kv_goes_over_the_link_between_the_nodes(cluster, start, tmp_path):
+    cluster.pool("decode")
+    for name, zone in (("gpu-1", "a"), ("gpu-2", "b")):
+        labels = {
+            "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+            "topology.kubernetes.io/zone": zone,
+            "kubernetes.io/hostname": name,
+        }
+        cluster.api.apply(NODES, {"metadata": {"name": name, "labels": labels}})
+    nixl = ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_both"}')
+    args = ("meta-llama/Llama-3.1-8B-Instruct", f"--served-model-name={MODEL}", *nixl)
+    cluster.pod("p", role="prefill", args=args)
+    cluster.pod("near", role="decode", args=args)
+    cluster.pod("far", role="decode", args=args, node="gpu-2")
+    config, decisions = tmp_path / "config.yaml", tmp_path / "decisions.jsonl"
+    config.write_text("network: {betweenZones: {gbps: 1, latency: 50ms}}")
+    picker, envoy = start(cluster, "--pool-name=decode", f"--config={config}", f"--decision-log={decisions}")
+    wait_until(lambda: picker.serving() == {"p", "near", "far"}, "three pods")
+    network = picker.fleet()["network"]
+    assert {p["endpoint"]: p["zone"] for p in network["places"]} == {"p": "a", "near": "a", "far": "b"}
+    links = {link["span"]: link for link in network["links"]}
+    assert links["together"]["pairs"] == 1 and links["between zones"]["pairs"] == 1
+    assert (links["between zones"]["gbps"], links["between zones"]["latencyMilliseconds"]) == (1, 50)
+    assert ask(envoy).status_code == 200
+    wait_until(lambda: decisions.exists() and decisions.read_text(), "the decision")
+    text = run("explain", decisions).stdout
+    assert "p → near" in text and "p → far (between zones)" in text, text
+    assert run("explain", decisions, "--check").returncode == 0
+
+
 def test_model_rewrites_split_traffic_and_sessions_stay(cluster, start):
     cluster.servers.models = [MODEL, "v1", "v2"]
     cluster.pool("decode")
@@ -287,8 +317,8 @@ def test_model_rewrites_split_traffic_and_sessions_stay(cluster, start):
     spec = {"poolRef": {"name": "decode"}, "rules": [rule]}
     cluster.api.apply((LLM_D, "v1alpha2", "inferencemodelrewrites"), {"metadata": {"name": "ab"}, "spec": spec})
 
-    def served(**headers):
-        assert ask(envoy, **headers).status_code == 200
+    def served(fields=None, **headers):
+        assert ask(envoy, fields=fields, **headers).status_code == 200
         return json.loads(cluster.servers.last().body)["model"]
 
     wait_until(lambda: served() != MODEL, "the rewrite")
@@ -302,6 +332,11 @@ def test_model_rewrites_split_traffic_and_sessions_stay(cluster, start):
     by_session = {s: {served(**{"x-session-id": f"s{s}"}) for _ in range(4)} for s in range(20)}
     assert all(len(found) == 1 for found in by_session.values())
     assert {next(iter(found)) for found in by_session.values()} == {"v1", "v2"}
+    # So are those of one cache key and of one user, by the body.
+    for field in ("prompt_cache_key", "user"):
+        by_key = [{served({field: f"name {n}"}) for _ in range(4)} for n in range(20)]
+        assert all(len(found) == 1 for found in by_key), field
+        assert set().union(*by_key) == {"v1", "v2"}, field
     # Rewrites of other pools are none of ours.
     spec["poolRef"]["name"] = "other"
     cluster.api.apply((LLM_D, "v1alpha2", "inferencemodelrewrites"), {"metadata": {"name": "ab"}, "spec": spec})

@@ -29,6 +29,13 @@ struct RandomDecision {
                     canPull: Bool.random(using: &random),
                     canPair: Bool.random(using: &random),
                     kvClass: Int.random(in: 0..<8, using: &random) == 0 ? 1 : 0,
+                    place: Bool.random(using: &random)
+                        ? nil
+                        : PodPlace(
+                            zone: Int32.random(in: -1...1, using: &random),
+                            rack: Int32.random(in: -1...2, using: &random),
+                            host: Int32.random(in: 0...5, using: &random)
+                        ),
                     profile: profiles[Int.random(in: 0..<3, using: &random)],
                     calibration: PodCalibration(
                         prefillScale: Double.random(in: 0.5...2, using: &random),
@@ -51,7 +58,19 @@ struct RandomDecision {
             held: held,
             prefills: states.indices.filter { states[$0].role == .prefill || states[$0].role == .both },
             decodes: states.indices.filter { states[$0].role != .prefill },
-            links: KVLinks(layouts: [Pods.layout(), Pods.layout(model: "other")], connectors: []),
+            links: KVLinks(
+                layouts: [Pods.layout(), Pods.layout(model: "other")],
+                connectors: [],
+                network: Bool.random(using: &random)
+                    ? .flat
+                    : NetworkTopology(
+                        betweenRacks: NetworkLink(bytesPerSecond: Double.random(in: 1e8...2e11, using: &random)),
+                        betweenZones: NetworkLink(
+                            bytesPerSecond: Double.random(in: 1e8...1e10, using: &random),
+                            latency: Seconds(Double.random(in: 0...0.1, using: &random))
+                        )
+                    )
+            ),
             surroundings: Surroundings(
                 arrivalRate: Double.random(in: 0...3, using: &random),
                 ahead: Bool.random(using: &random) ? Double.random(in: 0...3, using: &random) : 0,

@@ -105,7 +105,8 @@ enum Pods {
         kv: KVLayout = layout(),
         pool: String = "default",
         accelerator: String = "h100-sxm",
-        canPull: Bool = false
+        canPull: Bool = false,
+        labels: [String: String] = [:]
     ) -> Endpoint {
         Endpoint(
             id: EndpointID(id),
@@ -120,7 +121,7 @@ enum Pods {
             kv: kv,
             profile: profile,
             canPullKV: canPull,
-            labels: [:]
+            labels: labels
         )
     }
 

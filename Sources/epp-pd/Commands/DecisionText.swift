@@ -23,7 +23,11 @@ enum DecisionText {
         let dials = input.dials
         text += "  a second of waiting $\(dials.valueOfTime), "
         text += "a missed service level $\(dials.sloMissPrice.rawValue)\n"
-        text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names)
+        let places = Dictionary(
+            input.pods.map { ($0.state.id, $0.state.place) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names, places)
         if let shadow = record.shadow { text += "\n  " + ShadowText.text(of: shadow, beside: record.chosen, names) }
         if ranked.count > limit { text += "\n  … and \(ranked.count - limit) more: --candidates shows them" }
         let excluded = input.pods.filter { $0.ineligible != nil }
@@ -55,7 +59,12 @@ enum DecisionText {
         }
     }
 
-    private static func table(_ candidates: [Candidate], chosen: Candidate?, _ names: [EndpointID: String]) -> String {
+    private static func table(
+        _ candidates: [Candidate],
+        chosen: Candidate?,
+        _ names: [EndpointID: String],
+        _ places: [EndpointID: PodPlace?]
+    ) -> String {
         var table = TextTable(
             [("", .left), ("candidate", .left), ("cached", .right)]
                 + [
@@ -65,9 +74,18 @@ enum DecisionText {
         )
         for candidate in candidates {
             let isChosen = candidate.placement == chosen?.placement && candidate.pullFrom == chosen?.pullFrom
-            table.add([isChosen ? "*" : "", placement(candidate, names)] + cells(candidate))
+            let name = placement(candidate, names) + span(candidate, places)
+            table.add([isChosen ? "*" : "", name] + cells(candidate))
         }
         return table.rendered(indent: 2)
+    }
+
+    /// The widest boundary that a pair's KV crosses.
+    private static func span(_ candidate: Candidate, _ places: [EndpointID: PodPlace?]) -> String {
+        guard case .pair(let prefill, let decode) = candidate.placement,
+            let span = NetworkSpan(between: places[prefill] ?? nil, and: places[decode] ?? nil)
+        else { return "" }
+        return " (\(span.rawValue))"
     }
 
     private static func cells(_ candidate: Candidate) -> [String] {

@@ -13,6 +13,7 @@ import Telemetry
 /// The pages of a serving picker.
 struct AdminPages {
     let host: RouterHost
+    let network: NetworkTopology
     let metrics: Metrics
     let readiness: Readiness
     let fleet: FleetService
@@ -49,8 +50,10 @@ struct AdminPages {
     }
 
     private var fleetPage: FleetPage {
-        FleetPage(
-            endpoints: host.fleetNow,
+        let endpoints = host.fleetNow
+        return FleetPage(
+            endpoints: endpoints,
+            network: FleetPage.Network(endpoints, network),
             pods: cluster == nil ? nil : clusterFleet.pods,
             cluster: cluster.map { FleetPage.Cluster($0.standing) }
         )

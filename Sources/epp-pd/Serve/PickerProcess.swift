@@ -144,6 +144,7 @@ final class PickerProcess: Sendable {
             port: options.metricsPort,
             pages: AdminPages(
                 host: host,
+                network: configuration.network,
                 metrics: metrics,
                 readiness: readiness,
                 fleet: fleet,
@@ -315,6 +316,7 @@ extension PickerProcess {
                 classes: options.mode == nil ? configuration.priorities : [],
                 queue: configuration.queue,
                 connectors: catalog.connectors,
+                network: configuration.network,
                 stores: configuration.kvCache.stores.map(\.store),
                 serviceLevel: configuration.serviceLevel,
                 serviceLevelByModel: configuration.serviceLevelByModel,
