@@ -7,7 +7,9 @@ struct BodyFields {
     var model, stream, cacheSalt, promptCacheKey, user: JSONValue?
     var maxTokens, maxCompletionTokens, maxOutputTokens: JSONValue?
     var tools, system, instructions, messages, prompt, input: JSONValue?
-    var hasPriority = false
+    /// How often the members that may be rewritten occur.
+    private(set) var models = 0
+    private(set) var priorities = 0
 
     init(_ root: JSONValue) {
         unsafe root.forEachMember { key, value in unsafe take(key, value) }
@@ -18,7 +20,10 @@ struct BodyFields {
         switch key.count {
         case 4: if unsafe key.equals("user") { user = value }
         case 5:
-            if unsafe key.equals("model") { model = value }
+            if unsafe key.equals("model") {
+                model = value
+                models += 1
+            }
             if unsafe key.equals("tools") { tools = value }
             if unsafe key.equals("input") { input = value }
         case 6:
@@ -27,7 +32,7 @@ struct BodyFields {
             if unsafe key.equals("system") { system = value }
         case 8:
             if unsafe key.equals("messages") { messages = value }
-            if unsafe key.equals("priority") { hasPriority = true }
+            if unsafe key.equals("priority") { priorities += 1 }
         case 10:
             if unsafe key.equals("max_tokens") { maxTokens = value }
             if unsafe key.equals("cache_salt") { cacheSalt = value }

@@ -58,6 +58,10 @@ struct InferenceBodyReader: ~Copyable {
                         param: "model"
                     )
                 }
+                // What may have to be replaced must be found again, in every place.
+                guard fields.models <= JSONParser.mostRanges, fields.priorities <= JSONParser.mostRanges else {
+                    throw APIError(status: 400, message: "the request repeats its model or priority too often")
+                }
                 let salt = fields.cacheSalt?.string
                 var prompt = PromptReader(
                     text: TextKeyHasher(model: model, cacheSalt: salt, bytesPerBlock: bytesPerBlock),
@@ -75,7 +79,7 @@ struct InferenceBodyReader: ~Copyable {
                     promptTokens: prompt.promptTokens,
                     textKeys: prompt.text.finish(),
                     tokenKeys: prompt.tokenKeys,
-                    hasPriority: fields.hasPriority
+                    hasPriority: fields.priorities > 0
                 )
             }
         } catch {

@@ -46,11 +46,14 @@ enum JSONError: Error, Hashable {
         }
     }
 
+    /// No honest client repeats a member that often.
+    static let mostRanges = 16
+
     /// Where the values of the outermost object's members named `key` lie in a valid document, in its order.
     ///
-    /// - Returns: nil where there are more than 16, which no honest client sends.
+    /// - Returns: nil where there are more than `mostRanges`.
     mutating func ranges(of key: String, in document: borrowing PaddedBytes) -> [Range<Int>]? {
-        let limit = 16
+        let limit = Self.mostRanges
         guard let parser = unsafe try? ready() else { return nil }
         defer { letGo(after: document.count) }
         var offsets = [Int](repeating: 0, count: limit)

@@ -202,6 +202,15 @@ struct InferenceBodyTests {
         #expect(!body.streams)
     }
 
+    @Test("Members that may have to be rewritten are not repeated without end")
+    func tooManyDuplicates() throws {
+        func text(_ count: Int) -> String {
+            "{" + [String](repeating: #""model":"a","priority":1"#, count: count).joined(separator: ",") + "}"
+        }
+        #expect(try Self.read(text(JSONParser.mostRanges)).model == "a")
+        #expect(throws: APIError.self) { try Self.read(text(JSONParser.mostRanges + 1)) }
+    }
+
     @Test("A parser that has met a bad or a huge document reads the next one")
     func reuse() throws {
         var reader = InferenceBodyReader(ExchangeOptions())
