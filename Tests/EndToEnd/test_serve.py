@@ -67,6 +67,50 @@ def test_tls_with_a_certificate_of_its_own(tmp_path):
         upstream.stop()
 
 
+ISTIO_CLUSTER = "outbound|9002||epp-pd.inference.svc.cluster.local"
+
+
+def as_istio_does(config):
+    """Istio's configuration for an InferencePool: a filter that does nothing, switched on by the route. It names no
+    authority, so that Envoy takes the cluster's name for one, and no mode for trailers."""
+    filters = rig.ext_proc(rig.connection_manager(config))
+    route = rig.connection_manager(config)["route_config"]["virtual_hosts"][0]["routes"][0]
+    service = {"envoy_grpc": {"cluster_name": ISTIO_CLUSTER}}
+    filters["grpc_service"] = service
+    filters["processing_mode"] = {"request_header_mode": "SKIP", "response_header_mode": "SKIP"}
+    route["typed_per_filter_config"] = {
+        "envoy.filters.http.ext_proc": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute",
+            "overrides": {
+                "grpc_service": service,
+                "failure_mode_allow": False,
+                "processing_mode": {
+                    "request_header_mode": "SEND", "request_body_mode": "FULL_DUPLEX_STREAMED",
+                    "response_header_mode": "SEND", "response_body_mode": "FULL_DUPLEX_STREAMED",
+                },
+            },
+        }
+    }  # fmt: skip
+    rig.cluster(config, "epp")["name"] = ISTIO_CLUSTER
+
+
+def test_a_gateway_as_istio_makes_it(tmp_path):
+    gateway = Gateway(tmp_path, edit=as_istio_does)
+    try:
+        checks = lambda: gateway.envoy.stats("health_check").get("success", 0)
+        rig.wait_until(checks, "a health check that passes", 10)
+        assert wire.post(gateway.port, wire.body())[0] == 200
+        assert wire.post(gateway.port, wire.body("x" * 1_000_000))[0] == 200
+        status, _, answer = wire.post(gateway.port, wire.body(stream=True), {"x-answer": "kind=sse&count=50&gap=0.002"})
+        assert status == 200 and b"[DONE]" in answer
+        gateway.assert_clean()
+        assert gateway.picker.metrics().sum("epp_pd_requests_total", outcome="completed") == 3
+        # The picker's word counts, not the client's.
+        assert {received.port for received in gateway.upstream.received} <= set(gateway.upstream.ports)
+    finally:
+        gateway.stop()
+
+
 def test_fleet_file_is_read_again(tmp_path):
     gateway = Gateway(tmp_path, pods=2, fleet=lambda ports: fleet_of(ports[:1]))
     first, second = gateway.upstream.ports

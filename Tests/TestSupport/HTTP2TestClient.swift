@@ -65,9 +65,10 @@ internal import CNghttp2
         _ path: String,
         method: String = "POST",
         contentType: String? = "application/grpc",
+        authority: String = "test",
         extra: [(String, String)] = []
     ) -> Int32 {
-        var fields = [(":method", method), (":scheme", "http"), (":authority", "test"), (":path", path)]
+        var fields = [(":method", method), (":scheme", "http"), (":authority", authority), (":path", path)]
         if let contentType { fields.append(("content-type", contentType)) }
         fields += [("te", "trailers")] + extra
         var provider = unsafe nghttp2_data_provider()

@@ -14,6 +14,7 @@ final class GRPCServerCall: GRPCCall {
     private unowned let session: HTTP2Session
     private var handler: (any GRPCCallHandler)?
     private var reader = GRPCMessageReader()
+    private var form = RequestForm()
     private var request = RequestFields()
     private var response = Response.none
     private var isOpen = true
@@ -43,11 +44,15 @@ final class GRPCServerCall: GRPCCall {
 
     // MARK: Request side
 
-    func header(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+    /// - Returns: whether the request is well-formed so far. Otherwise its stream is to be reset.
+    func header(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard unsafe form.take(name: name, value: value) else { return false }
         unsafe request.take(name: name, value: value, session)
+        return true
     }
 
     func requestComplete() {
+        guard form.isComplete else { return malformed() }
         if request.isGET, let page = session.service.page(path: request.path) { return send(page) }
         guard request.isPOST else { return session.submitRejection(self, httpStatus: 405) }
         guard request.isGRPC else { return session.submitRejection(self, httpStatus: 415) }
@@ -65,6 +70,7 @@ final class GRPCServerCall: GRPCCall {
             withheldBytes += bytes.count
             releaseWindow()
         }
+        guard form.takeContent(bytes.count) else { return malformed() }
         guard isListening else { return }
         do throws(GRPCStatus) {
             try unsafe reader.read(bytes, maxMessageBytes: session.limits.maxMessageBytes) {
@@ -106,6 +112,7 @@ final class GRPCServerCall: GRPCCall {
 
     func remoteHalfClosed() {
         remoteEnded = true
+        guard form.isContentComplete else { return malformed() }
         guard isListening, let handler else { return }
         if reader.isAtBoundary {
             handler.remoteEnded()
@@ -221,6 +228,12 @@ final class GRPCServerCall: GRPCCall {
         violation = GRPCStatus(.resourceExhausted, "peer does not read")
         response = .ended
         session.reset(self, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+    }
+
+    /// RFC 9113 section 8.1.1: a stream error.
+    private func malformed() {
+        response = .ended
+        session.reset(self, NGHTTP2_PROTOCOL_ERROR.rawValue)
     }
 
     /// What came is no gRPC, or breaks a limit: the peer is told by `status`, the handler hears of the end at once.

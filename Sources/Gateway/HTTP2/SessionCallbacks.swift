@@ -19,6 +19,8 @@ enum SessionCallbacks {
         // Windows follow what was consumed, not what was received.
         unsafe nghttp2_option_set_no_auto_window_update(option, 1)
         unsafe nghttp2_option_set_no_closed_streams(option, 1)
+        // RequestForm says why, and does it instead.
+        unsafe nghttp2_option_set_no_http_messaging(option, 1)
         unsafe nghttp2_option_set_stream_reset_rate_limit(option, StreamResetRate.burst, StreamResetRate.perSecond)
 
         var session: OpaquePointer?
@@ -48,13 +50,21 @@ enum SessionCallbacks {
             _,
             _ in
             guard let frame = unsafe frame, unsafe isRequest(frame) else { return 0 }
+            var isWellFormed = true
             unsafe withCall(raw, frame.pointee.hd.stream_id) {
-                unsafe $0.header(
+                isWellFormed = unsafe $0.header(
                     name: UnsafeBufferPointer(start: name, count: nameCount),
                     value: UnsafeBufferPointer(start: value, count: valueCount)
                 )
             }
-            return 0
+            guard !isWellFormed else { return 0 }
+            unsafe nghttp2_submit_rst_stream(
+                raw,
+                UInt8(NGHTTP2_FLAG_NONE.rawValue),
+                frame.pointee.hd.stream_id,
+                NGHTTP2_PROTOCOL_ERROR.rawValue
+            )
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
         }
         unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
             raw,

@@ -19,7 +19,9 @@ struct HostilePeerTests {
         "A malformed request ends its own stream only",
         arguments: [
             [("transfer-encoding", "chunked")], [("connection", "close")], [("te", "gzip")], [("content-length", "3")],
-            [(":path", "/twice")],
+            [(":path", "/twice")], [(":unknown", "x")], [("a b", "x")], [("x", "a\nb")], [("", "x")],
+            [("keep-alive", "1")], [("content-length", "x")], [("content-length", "")], [("upgrade", "h2c")],
+            [("content-length", "99999999999999999999")], [("proxy-connection", "x")],
         ]
     )
     func malformedRequest(extra: [(String, String)]) throws {
@@ -43,6 +45,38 @@ struct HostilePeerTests {
             }
         )
         #expect(pair.session.openCalls == 0)
+    }
+
+    /// Envoy names a cluster there unless it is told another name; the clusters of Istio are called like this one.
+    @Test(
+        "Any authority is taken",
+        arguments: [
+            "outbound|9002||epp-pd.inference.svc.cluster.local", "httproute/a/b/rule/0", "epp", "[::1]:9002", "",
+        ]
+    )
+    func authority(_ name: String) throws {
+        let pair = try SessionPair()
+        let id = pair.client.open("/echo/Process", authority: name)
+        pair.client.sendMessage(id, [1, 2])
+        pair.client.end(id)
+        try pair.exchange()
+        #expect(pair.client.grpcStatus(id) == "0")
+        #expect(pair.service.calls.map(\.path) == ["/echo/Process"])
+    }
+
+    @Test("Less content than was announced is malformed too")
+    func contentTooShort() throws {
+        let pair = try SessionPair()
+        let id = pair.client.open("/hold/Process", extra: [("content-length", "20")])
+        pair.client.sendMessage(id, [1])
+        try pair.exchange()
+        #expect(pair.client.streams[id]?.closeCode == nil)
+        pair.client.end(id)
+        try pair.exchange()
+        #expect(pair.client.streams[id]?.closeCode == 1)
+        #expect(
+            pair.service.events == [[.message(count: 1, hash: [UInt8(1)].hashValue), .closed(.reset(errorCode: 1))]]
+        )
     }
 
     @Test("A frame that breaks the connection's rules ends it with GOAWAY, and its calls with it")
