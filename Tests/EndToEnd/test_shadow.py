@@ -80,6 +80,11 @@ def test_it_decides_logs_what_was_served_and_sends_nothing(tmp_path, upstream):
             [rig.binary(), "explain", gateway.log], capture_output=True, text=True, check=True
         ).stdout
         assert "served by" in text and "12 watched requests, 12 compared" in text
+        # As `kubectl logs` gives it: the picker's own log lines are in between.
+        own = '{"level":"info","logger":"epp-pd","message":"the fleet changed","time":"2026-11-21T00:00:00.000Z"}\n'
+        mixed = own + gateway.log.read_text().replace("\n", "\n" + own)
+        outcome = subprocess.run([rig.binary(), "explain", "-"], input=mixed, capture_output=True, text=True)
+        assert (outcome.returncode, outcome.stderr, outcome.stdout) == (0, "", text)
         outcome = subprocess.run([rig.binary(), "explain", gateway.log, "--check"], capture_output=True, text=True)
         assert outcome.returncode == 0, outcome.stderr
     finally:
@@ -113,6 +118,34 @@ def test_the_ledger_follows_what_was_served(tmp_path, upstream):
         rig.wait_until(lambda: sum(in_flight().values()) == 0, "the ledger to be empty")
         # The first tokens of what was served were seen.
         assert gateway.shadow.metrics().sum("epp_pd_ttft_seconds_count") == 6
+    finally:
+        gateway.stop()
+
+
+def test_the_filter_that_istio_inserts(tmp_path, upstream):
+    """Istio puts it before the router, behind the present picker's filter, which Envoy knows by another name."""
+    path = rig.ROOT / "deploy/gateways/shadow-istio/shadow.yaml"
+    ours = next(d for d in yaml.safe_load_all(path.read_text()) if d["kind"] == "EnvoyFilter")
+    (change,) = ours["spec"]["configPatches"]
+
+    def edit(config):
+        filters = rig.http_filters(config)
+        present = [f for f in filters if not f["name"].endswith("/shadow")]
+        at = next(i for i, f in enumerate(present) if f["name"] == change["match"]["listener"]["filterChain"]["filter"]["subFilter"]["name"])  # fmt: skip
+        assert change["patch"]["operation"] == "INSERT_BEFORE"
+        present.insert(at, change["patch"]["value"])
+        filters[:] = present
+        epp = rig.cluster(config, "epp")
+        epp["name"] = change["patch"]["value"]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"]
+
+    gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
+    try:
+        for index in range(4):
+            assert wire.post(gateway.envoy.port, wire.body(f"{index} question"))[0] == 200
+        for record in gateway.records(4):
+            assert record["shadow"]["served"] == {"destination": f"{HOST}:{upstream.ports[0]}"}
+            assert record["shadow"]["candidate"]["terms"]["prefill"] > 0
+        gateway.shadow.wait_idle()
     finally:
         gateway.stop()
 

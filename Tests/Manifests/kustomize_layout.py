@@ -29,12 +29,22 @@ OVERLAYS = {
     "external-metrics": "autoscaling-external-metrics",
 }
 WAY_OF_OVERLAY = {"default": "none", "prometheus": "prometheus", "keda": "keda", "external-metrics": "external-metrics"}
+# A shadow lies beside a picker of its own: all of it has another name, so that it shares no file with the others.
+SHADOW, SHADOW_RELEASE = "shadow", "epp-pd-shadow"
+ALL_OVERLAYS = (*OVERLAYS, SHADOW)
 
 
-def rendered(way: str) -> dict[str, str]:
+def given(overlay: str) -> tuple[dict, str]:
+    """The values and the release of the chart that say what an overlay says."""
+    if overlay == SHADOW:
+        return manifests.shadow_values(), SHADOW_RELEASE
+    return {"autoscaling": {"way": WAY_OF_OVERLAY[overlay]}}, manifests.RELEASE
+
+
+def rendered(changes: dict, release: str = manifests.RELEASE) -> dict[str, str]:
     """The chart's text by template, without the line that names its source."""
     parts: dict[str, str] = {}
-    for part in manifests.chart_text({"autoscaling": {"way": way}}).split("---\n# Source: ")[1:]:
+    for part in manifests.chart_text(changes, release).split("---\n# Source: ")[1:]:
         name, text = part.split("\n", 1)
         parts[name.removesuffix(".yaml")] = text.strip() + "\n"
     return parts
@@ -60,7 +70,7 @@ def _kustomization(kind: str, **fields) -> str:
 def files() -> dict[Path, str]:
     """Every file of deploy/kustomize with its text."""
     result: dict[Path, str] = {}
-    by_way = {way: rendered(way) for way in WAYS}
+    by_way = {way: rendered({"autoscaling": {"way": way}}) for way in WAYS}
     for name in BASE:
         result[KUSTOMIZE / "base" / f"{name}.yaml"] = by_way["none"][name]
     result[KUSTOMIZE / "base" / "kustomization.yaml"] = _kustomization(
@@ -97,6 +107,12 @@ def files() -> dict[Path, str]:
             )
         else:
             result[folder / "kustomization.yaml"] = inner
+    shadow = {name: text for name, text in rendered(*given(SHADOW)).items() if text.strip()}
+    folder = KUSTOMIZE / "overlays" / SHADOW
+    result |= {folder / f"{name}.yaml": text for name, text in shadow.items()}
+    result[folder / "kustomization.yaml"] = _kustomization(
+        "Kustomization", namespace=manifests.NAMESPACE, resources=[f"{name}.yaml" for name in shadow]
+    )
     # Differences between ways that no component carries would be lost silently.
     for way, parts in by_way.items():
         for name in BASE:

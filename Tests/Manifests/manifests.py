@@ -53,19 +53,23 @@ def merged(values: dict, changes: dict) -> dict:
     return result
 
 
-def chart_text(changes: dict | None = None, namespace: str = NAMESPACE) -> str:
+def chart_text(changes: dict | None = None, release: str = RELEASE) -> str:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     values = merged(yaml.safe_load((CHART / "values.yaml").read_text()), changes or {})
     given = {
         "Values": values,
-        "Release": {"Name": RELEASE, "Namespace": namespace, "Service": "Helm"},
+        "Release": {"Name": release, "Namespace": NAMESPACE, "Service": "Helm"},
         "Chart": {"Name": chart["name"], "Version": chart["version"], "AppVersion": chart["appVersion"]},
     }
     return _run("chart", str(CHART), given)
 
 
-def chart(changes: dict | None = None) -> list[dict]:
-    return [document for document in yaml.safe_load_all(chart_text(changes)) if document]
+def chart(changes: dict | None = None, release: str = RELEASE) -> list[dict]:
+    return [document for document in yaml.safe_load_all(chart_text(changes, release)) if document]
+
+
+def shadow_values() -> dict:
+    return yaml.safe_load((CHART / "shadow.yaml").read_text())
 
 
 def documents(path: Path) -> list[dict]:

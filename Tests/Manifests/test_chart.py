@@ -27,6 +27,7 @@ VARIANTS = {
     },
     "tls": {"tls": {"secret": "picker-tls"}, "autoscaling": {"way": "keda"}},
     "numbers": {"resources": {"requests": {"cpu": 2}}, "podAnnotations": {"a": 1}, "nodeSelector": {"gpu": True}},
+    "shadow": manifests.shadow_values(),
     "bare": {
         "tls": {"enabled": False}, "metricsAuth": False, "monitoring": {"enabled": False},
         "networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False},
@@ -110,10 +111,9 @@ def test_every_value_is_used():
         check(node, key)
 
 
-@pytest.mark.parametrize("overlay", kustomize_layout.OVERLAYS)
+@pytest.mark.parametrize("overlay", kustomize_layout.ALL_OVERLAYS)
 def test_chart_and_kustomization_say_the_same(overlay):
-    way = kustomize_layout.WAY_OF_OVERLAY[overlay]
-    ours = {manifests.key(d): d for d in manifests.chart({"autoscaling": {"way": way}})}
+    ours = {manifests.key(d): d for d in manifests.chart(*kustomize_layout.given(overlay))}
     theirs = {manifests.key(d): d for d in manifests.kustomize(f"kustomize/overlays/{overlay}")}
     assert sorted(ours) == sorted(theirs)
     for key, document in ours.items():
@@ -193,6 +193,21 @@ def test_active_replicas_are_evicted_one_at_a_time():
     assert [evictable(budget, 3, ready) for ready in (3, 2, 1)] == [1, 0, 0]
     said = one(manifests.chart({"podDisruptionBudget": {"maxUnavailable": 2}}), "PodDisruptionBudget")["spec"]
     assert said["maxUnavailable"] == 2
+
+
+def test_a_shadow_stands_beside_a_picker():
+    """Nothing that it brings has a name of the picker's, and it writes down every decision."""
+    shadow = manifests.chart(*kustomize_layout.given("shadow"))
+    assert not {manifests.key(d) for d in shadow} & {manifests.key(d) for d in manifests.chart()}
+    arguments = one(shadow, "Deployment", "epp-pd-shadow")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--decision-log=-", "--decision-log-sample=1", "--ha-enable-leader-election=false"} <= set(arguments)
+    kinds = {d["kind"] for d in shadow}
+    assert not kinds & {"PrometheusRule", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ScaledObject", "APIService"}
+    # Services of the one select no pods of the other.
+    for ours, others in ((shadow, manifests.chart()), (manifests.chart(), shadow)):
+        pods = next(d for d in others if d["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"]
+        for service in (d for d in ours if d["kind"] == "Service"):
+            assert not service["spec"]["selector"].items() <= pods.items()
 
 
 def test_rights_are_the_least():

@@ -14,7 +14,7 @@ import yaml
 from manifests import DEPLOY, ROOT
 
 GATEWAYS = ("standalone", "envoy-gateway", "kgateway", "istio", "gke")
-FOLDERS = [f"gateways/{name}" for name in GATEWAYS] + ["examples/mixed-h100-l40s", "demo"]
+FOLDERS = [f"gateways/{name}" for name in GATEWAYS] + ["gateways/shadow-istio", "examples/mixed-h100-l40s", "demo"]
 
 
 def schemas() -> dict[tuple[str, str], dict]:
@@ -174,6 +174,24 @@ def test_envoy_accepts_the_standalone_configuration(tmp_path):
         [rig.envoy_path(), "--mode", "validate", "--disable-hot-restart", "-c", path], capture_output=True, text=True
     )
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_the_shadow_filter_of_istio_is_the_tested_one():
+    tested = yaml.safe_load((DEPLOY / "envoy/shadow.yaml").read_text())
+    (theirs,) = (f for f in rig.http_filters(tested) if f["name"].endswith("/shadow"))
+    documents = manifests.kustomize("gateways/shadow-istio")
+    (patch,) = next(d for d in documents if d["kind"] == "EnvoyFilter")["spec"]["configPatches"]
+    ours = patch["patch"]["value"]
+    shadow = next(d for d in manifests.kustomize("kustomize/overlays/shadow") if d["kind"] == "Service")
+    name, namespace = shadow["metadata"]["name"], shadow["metadata"]["namespace"]
+    host = f"{name}.{namespace}.svc.cluster.local"
+    assert shadow["spec"]["ports"][0]["port"] == 9002
+    assert ours["typed_config"]["grpc_service"]["envoy_grpc"] == {
+        "cluster_name": f"outbound|9002||{host}", "authority": name
+    }  # fmt: skip
+    assert next(d for d in documents if d["kind"] == "DestinationRule")["spec"]["host"] == host
+    ours["typed_config"]["grpc_service"]["envoy_grpc"] = theirs["typed_config"]["grpc_service"]["envoy_grpc"]
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("folder", ["demo", "gateways/standalone"])

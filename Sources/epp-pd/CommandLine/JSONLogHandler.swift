@@ -48,6 +48,12 @@ struct JSONLogHandler: LogHandler {
         // Strings alone: nothing that JSON has no form for.
         return (try? JSONLine.encode(fields)) ?? message
     }
+
+    /// Whether a line is one of these: all four fields, and only strings.
+    static func wrote(_ line: Data) -> Bool {
+        guard let fields = try? JSONDecoder().decode([String: String].self, from: line) else { return false }
+        return ["time", "level", "logger", "message"].allSatisfy { fields[$0] != nil }
+    }
 }
 
 /// How log lines are written.

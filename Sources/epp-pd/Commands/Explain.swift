@@ -11,12 +11,14 @@ struct Explain: ParsableCommand {
         abstract: "Show the ranked candidates of logged decisions, with every cost term.",
         discussion: """
             FILE is a decision log, as `epp-pd serve --decision-log FILE` writes it: one JSON object a line. \
+            The lines of --log-format=json among them, as `kubectl logs` mixes the two, are passed over. \
             Times are milliseconds, money is dollars per 1,000 requests.
 
             EXAMPLES
               epp-pd explain decisions.jsonl
               epp-pd explain decisions.jsonl --request 513 --candidates 20
               epp-pd explain decisions.jsonl --check      # replay each line; exit 1 if a choice or a term differs
+              kubectl logs deploy/epp-pd-shadow | epp-pd explain -
             """
     )
 
@@ -44,6 +46,7 @@ struct Explain: ParsableCommand {
         let lines = try LineReader(path: file)
         while let line = lines.next() {
             guard !line.isEmpty else { continue }
+            if JSONLogHandler.wrote(line) { continue }
             summary.lines += 1
             guard let record = try? JSONDecoder().decode(DecisionRecord.self, from: line) else {
                 summary.unreadable += 1
