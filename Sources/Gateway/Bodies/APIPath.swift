@@ -2,14 +2,13 @@
 // Copyright the epp-pd authors
 
 extension InferenceAPI {
-    /// Longer endings before those that they end with.
     private static let endings: [(path: StaticString, api: InferenceAPI)] = [
-        ("/chat/completions", .chatCompletions), ("/completions", .completions), ("/embeddings", .embeddings),
-        ("/responses", .responses), ("/messages", .messages),
+        ("/v1/chat/completions", .chatCompletions), ("/v1/completions", .completions), ("/v1/embeddings", .embeddings),
+        ("/v1/responses", .responses), ("/v1/messages", .messages),
     ]
 
-    /// The API behind `path`: by its longest known ending, without query and trailing slash, so that gateways may mount
-    /// the API below any prefix.
+    /// The API behind `path`: by its known ending, without query and trailing slash, so that gateways may mount the API below
+    /// any prefix. The version belongs to the ending: other APIs have paths like `/v1/threads/ID/messages`.
     package init(path: String) {
         var path = path
         self = path.withUTF8 { utf8 in
