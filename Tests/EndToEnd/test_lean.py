@@ -78,6 +78,26 @@ def test_a_stream_counts_as_in_flight_until_it_ends(tmp_path, template, flags):
         gateway.stop()
 
 
+@pytest.mark.parametrize("template, flags", [("lean", ()), ("sampled", ("--override-modes", "--observe-share=0"))])
+def test_a_client_that_leaves_before_the_answer_is_no_success(tmp_path, template, flags):
+    gateway = Gateway(tmp_path, template, flags=flags)
+    try:
+        assert wire.post(gateway.port, wire.body())[0] == 200
+        raw = wire.Raw(gateway.port)
+        data = wire.body()
+        raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": "kind=hang"})
+        raw.send(data)
+        gateway.upstream.wait_for(lambda: len(gateway.upstream.received) == 2)
+        raw.close()
+        gateway.upstream.wait_for(lambda: gateway.upstream.last().left_early)
+        gateway.assert_clean()
+        page = gateway.picker.metrics()
+        assert page.sum("epp_pd_requests_total", outcome="completed") == 1
+        assert page.sum("epp_pd_requests_total", outcome="cancelled") == 1
+    finally:
+        gateway.stop()
+
+
 def test_the_share_that_is_asked_for_is_what_is_seen(tmp_path):
     gateway = Gateway(tmp_path, "sampled", flags=("--override-modes", "--observe-share=0.25"))
     try:

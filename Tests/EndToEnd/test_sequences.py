@@ -38,6 +38,14 @@ def test_post_of_length_zero(gateway):
     assert assert_routed(gateway).body == b""
 
 
+def test_post_of_length_zero_to_an_api(gateway):
+    """Envoy says with the headers that no body comes: as wrong as an empty one."""
+    status, headers, answer = wire.post(gateway.port, b"")
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert json.loads(answer)["error"]["type"] == "BadRequestError"
+    assert gateway.upstream.received == []
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_answer_without_body(gateway, method):
     status, headers, body = wire.get(gateway.port, "/health", method, {"x-answer": "kind=empty"})

@@ -56,9 +56,13 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         return true
     }
 
-    func remoteEnded() { handle(.remoteEnded) }
+    func remoteEnded() {
+        expectHeaders()
+        handle(.remoteEnded)
+    }
 
     func closed(_ end: GRPCCallEnd) {
+        expectHeaders()
         handle(.closed(end))
         call = nil
     }
@@ -73,6 +77,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             APIError(status: 408, message: "the request body did not come in time"),
             details: "epp_pd_upload_timeout"
         )
+    }
+
+    private func expectHeaders() {
+        machine.expectsResponseHeaders = service.seesHeadersAlone
+        observation?.expectsResponseHeaders = service.seesHeadersAlone
     }
 
     private var isGathering: Bool { observation?.isGathering ?? machine.isGathering }
@@ -117,6 +126,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             // What is compressed passes as it is.
             if head.isEncoded { answeredModel = nil }
             handle(.responseHeaders(head.answer, endOfStream: endOfStream))
+            if observation?.sawHeadersAlone ?? machine.sawHeadersAlone { service.seesHeadersAlone = true }
         case .responseBody:
             // Where headers are not sent, the body shows by itself what it is.
             if !knowsResponseHead, usage == nil, api != .other { usage = UsageReader() }
@@ -247,7 +257,10 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func ask(wholeBody: Bool) {
-        guard wholeBody, api != .other else { return service.picker.decide(parsed(nil), for: self) }
+        // A POST to an API without a body is as bad as one with a wrong body; a GET of the same path has none by nature.
+        guard wholeBody, api != .other, body.count > 0 || head.method == "POST" else {
+            return service.picker.decide(parsed(nil), for: self)
+        }
         do {
             body.pad()
             let inference = try service.bodies.read(body, of: api)

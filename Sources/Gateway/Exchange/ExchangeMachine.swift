@@ -52,6 +52,7 @@ package struct ExchangeMachine: ~Copyable {
 
     private var streamEnd: ExchangeOptions.StreamEnd
     private var modes: BodyModes
+    private var isOverridden = false
     private var request = RequestHalf.waiting
     private var response = ResponseHalf.waiting
     private var answer = UpstreamAnswer(status: nil)
@@ -77,6 +78,13 @@ package struct ExchangeMachine: ~Copyable {
         guard !isOver, case .waiting = request, case .waiting = response else { return false }
         return true
     }
+
+    /// Whether the exchange's Envoy is known to send response headers: a response without bodies that ends before them was
+    /// then left by its client. `protocol_config` does not tell; whoever drives the machine knows it from other exchanges.
+    package var expectsResponseHeaders = false
+
+    /// Whether response headers came where no body says that a response has begun.
+    var sawHeadersAlone: Bool { modes.response == .none && response != .waiting }
 
     /// Whether the request's body is still on its way, and kept.
     package var isGathering: Bool {
@@ -122,9 +130,7 @@ package struct ExchangeMachine: ~Copyable {
             responseTrailers(&actions)
         case .resolved(let verdict):
             resolved(verdict, &actions)
-        case .rejected(let answer):
-            isOwedAnEnd = false
-            answerImmediately(answer, &actions)
+        case .rejected(let answer): rejected(answer, &actions)
         case .violation(let status):
             violated(status, &actions)
         case .remoteEnded, .closed:
@@ -147,7 +153,8 @@ extension ExchangeMachine {
         guard self.modes.request != .unsupported, self.modes.response != .unsupported else {
             return violated(GRPCStatus(.unimplemented, "body mode not supported"), &actions)
         }
-        if endOfStream { return ask(Pending(headers: true, bodyEnded: true), wholeBody: false, &actions) }
+        // What ends with its headers is known whole, and empty.
+        if endOfStream { return ask(Pending(headers: true, bodyEnded: true), wholeBody: true, &actions) }
         overrideModes(&actions)
         switch self.modes.request {
         case .none, .streamed, .unsupported:
@@ -168,8 +175,9 @@ extension ExchangeMachine {
             return
         }
         modes = BodyModes(request: .fullDuplex, response: overriding ? .fullDuplex : .none)
-        // The override asks for trailers, which keep the stream open until the response's end.
+        // The override asks for trailers, which keep the stream open until the response's end, and for response headers.
         streamEnd = .isResponseEnd
+        isOverridden = true
         actions.append(.overrideModes(showsResponse: overriding))
     }
 
@@ -260,6 +268,16 @@ extension ExchangeMachine {
         }
     }
 
+    private mutating func rejected(_ answer: ImmediateAnswer, _ actions: inout [Action]) {
+        switch request {
+        case .gathering, .deciding:
+            isOwedAnEnd = false
+            answerImmediately(answer, &actions)
+        case .waiting, .routed, .abandoned:
+            break
+        }
+    }
+
     /// Gives the answers that Envoy waits for: headers first, then the body, then trailers.
     private mutating func routed(_ route: Route, _ pending: Pending, _ actions: inout [Action]) {
         request = .routed(bodyEnded: pending.bodyEnded || pending.trailers)
@@ -345,7 +363,8 @@ extension ExchangeMachine {
     private mutating func streamEnded(lost: Bool, _ actions: inout [Action]) {
         guard !isOver else { return }
         isOver = true
-        if case .routed = request, modes.response == .none, !lost {
+        let wasLeft = response == .waiting && (expectsResponseHeaders || isOverridden)
+        if case .routed = request, modes.response == .none, !lost, !wasLeft {
             return end(answer.kind, isEarly: streamEnd == .isEarly, &actions)
         }
         // Whoever sees bodies sees their end; a stream that ends before it was left by its client.

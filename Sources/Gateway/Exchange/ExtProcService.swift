@@ -15,6 +15,9 @@ package final class ExtProcService: GRPCService {
     var bodies: InferenceBodyReader
     private(set) weak var observer: (any ExchangeObserver)?
     private let makeRequestID: () -> RequestID
+    /// Whether an exchange whose response bodies are not sent has shown its response's headers. Envoy sends them for all
+    /// exchanges of a listener or for none; until one has come, their lack says nothing.
+    var seesHeadersAlone = false
     /// Shares of exchanges that were passed over, until they make a whole one.
     private var sampledPart = 0.0
     private var spareActions: [ExchangeMachine.Action] = []

@@ -18,12 +18,19 @@ package struct ObservationMachine: ~Copyable {
     private let bodyLimit: Int
     private var request = RequestHalf.waiting
     private var seesAnswerBodies = true
+    private var sawAnswerHeaders = false
     private var answer = UpstreamAnswer(status: nil)
     private var sawFirstToken = false
     private var hasEnded = false
     private var isOver = false
 
     package init(_ options: ExchangeOptions) { bodyLimit = options.bodyLimit }
+
+    /// See `ExchangeMachine`.
+    package var expectsResponseHeaders = false
+
+    /// Whether response headers came where no body says that a response has begun.
+    var sawHeadersAlone: Bool { !seesAnswerBodies && sawAnswerHeaders }
 
     /// Whether the request's body is still on its way, and kept.
     package var isGathering: Bool {
@@ -45,16 +52,17 @@ package struct ObservationMachine: ~Copyable {
             guard case .waiting = request else { return }
             seesAnswerBodies = modes?.response != BodyMode.none
             if endOfStream || modes?.request == BodyMode.none {
-                ask(wholeBody: false, &actions)
+                ask(wholeBody: endOfStream, &actions)
             } else {
                 request = .gathering(bytes: 0)
             }
         case .requestBody(let count, let endOfStream): requestBody(count, endOfStream, &actions)
         case .requestTrailers:
-            if case .gathering(let bytes) = request { ask(wholeBody: bytes > 0, &actions) }
+            if case .gathering = request { ask(wholeBody: true, &actions) }
         case .responseHeaders(let answer, let endOfStream):
             if case .gathering = request { lose(&actions) }
             self.answer = answer
+            sawAnswerHeaders = true
             if endOfStream { end(answer.kind, &actions) }
         case .responseBody(let count, let endOfStream):
             responseBody(count, endOfStream, &actions)
@@ -110,7 +118,8 @@ package struct ObservationMachine: ~Copyable {
     /// Envoy closes the stream some seconds after the answer has ended. Where it sends answers' bodies, one that has not
     /// ended by then was left by its client.
     private mutating func over(_ actions: inout [ExchangeMachine.Action]) {
-        end(seesAnswerBodies ? .cancelled : answer.kind, &actions)
+        let wasLeft = seesAnswerBodies || (expectsResponseHeaders && !sawAnswerHeaders)
+        end(wasLeft ? .cancelled : answer.kind, &actions)
         isOver = true
         actions.append(.dropGathered)
     }

@@ -47,6 +47,28 @@ struct BodyExchangeTests {
         #expect(bench.observer.notes == ["answered 400"])
     }
 
+    @Test(
+        "A POST without a body on a known path is 400, whether its headers or its trailers end it",
+        arguments: [(UInt64(4), false), (4, true), (2, false), (1, false), (0, false)]
+    )
+    func emptyBody(mode: UInt64, hasTrailers: Bool) throws {
+        let bench = try Bench()
+        let headers = [(":method", "POST"), (":path", "/v1/chat/completions")]
+        var answers = try bench.send(EnvoyMessage.requestHeaders(headers, endOfStream: !hasTrailers, modes: (mode, 4)))
+        if hasTrailers { answers = try bench.send(EnvoyMessage.requestTrailers) }
+        #expect(try Self.error(answers).code == 400)
+        #expect(bench.picker.events.isEmpty)
+    }
+
+    @Test("Requests without a body that are no POST, or go elsewhere, are routed by their headers")
+    func emptyBodyElsewhere() throws {
+        for (method, path) in [("GET", "/v1/responses"), ("POST", "/reset_prefix_cache"), ("POST", "/v1/files")] {
+            let bench = try Bench()
+            try bench.send(EnvoyMessage.requestHeaders([(":method", method), (":path", path)], endOfStream: true))
+            #expect(bench.picker.requests.map(\.api) == [.other], "\(method) \(path)")
+        }
+    }
+
     @Test("A missing model is 400 and names the parameter; buffered bodies too", arguments: [UInt64(4), 2])
     func missingModel(mode: UInt64) throws {
         let bench = try Bench()

@@ -112,6 +112,14 @@ final class Bench {
     /// A picker that was never let answer still holds its exchange, and through it the service and itself.
     deinit { picker.forget() }
 
+    /// A further exchange of the same service, on a call of its own.
+    func another() throws -> any GRPCCallHandler {
+        guard let handler = service.handler(path: ExtProcService.path, call: FakeCall()) else {
+            throw WireMessage.Malformed()
+        }
+        return handler
+    }
+
     /// Sends one message, and gives the answers that it brought.
     @discardableResult
     func send(_ message: [UInt8]) throws -> [EnvoyAnswer] {

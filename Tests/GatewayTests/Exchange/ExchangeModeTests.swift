@@ -93,6 +93,34 @@ struct ExchangeModeTests {
         #expect(bench.picker.outcomes == [Outcome(kind: .completed, status: sendsHeaders ? 200 : nil)])
     }
 
+    @Test("Lean modes: once Envoy has shown response headers, a stream that ends before them was left by its client")
+    func leftBeforeTheHeaders() throws {
+        let bench = try Bench()
+        let headers = EnvoyMessage.requestHeaders(endOfStream: true, modes: (4, 0))
+        try bench.send(headers)
+        try bench.send(EnvoyMessage.responseHeaders())
+        bench.handler.closed(.reset(errorCode: 2))
+
+        let later = try bench.another()
+        unsafe headers.withUnsafeBytes { unsafe later.received($0) }
+        later.remoteEnded()
+        later.closed(.reset(errorCode: 2))
+        #expect(bench.picker.outcomes == [Outcome(kind: .completed, status: 200), Outcome(kind: .cancelled)])
+    }
+
+    @Test("Headers that come with bodies say nothing of listeners without them")
+    func headersWithBodies() throws {
+        let bench = try Bench()
+        try bench.send(EnvoyMessage.requestHeaders(endOfStream: true))
+        try bench.send(EnvoyMessage.responseHeaders(endOfStream: true))
+        let lean = try bench.another()
+        unsafe EnvoyMessage.requestHeaders(endOfStream: true, modes: (4, 0)).withUnsafeBytes {
+            unsafe lean.received($0)
+        }
+        lean.closed(.reset(errorCode: 2))
+        #expect(bench.picker.outcomes.map(\.kind) == [.completed, .completed])
+    }
+
     @Test("Lean modes: a status tells a failure, a stream that ends before the route a client that left")
     func leanFailures() throws {
         let failed = try Bench()

@@ -6,13 +6,14 @@
 /// What Envoy sends, by the field numbers of envoy.service.ext_proc.v3.
 enum EnvoyMessage {
     static func requestHeaders(
-        _ headers: [(String, String)] = [(":method", "POST"), (":path", "/v1/chat/completions")],
+        _ headers: [(String, String)]? = nil,
         endOfStream: Bool = false,
         modes: (request: UInt64, response: UInt64)? = (4, 4),
         metadata: [(namespace: String, key: String, value: MetadataValue)] = []
     ) -> [UInt8] {
         message(2, metadata: metadata) { writer in
-            writeHeaders(headers, endOfStream, &writer)
+            let method = endOfStream ? "GET" : "POST"
+            writeHeaders(headers ?? [(":method", method), (":path", "/v1/chat/completions")], endOfStream, &writer)
         } also: { writer in
             guard let modes else { return }
             writer.message(11) { writer in
