@@ -4,7 +4,7 @@
 /// Whether late binding may be trusted: it needs first tokens, and predictions that hold.
 ///
 /// Without first tokens the ledger cannot know when a pod is free, and holding requests back loses more than order
-/// gains (policy, section 6: mean TTFT five times as long when none is seen).
+/// gains: mean TTFT was five times as long in a simulation where none was seen (docs/decisions/0018).
 struct BindingMonitor: Sendable {
     private var seen = DecayedShare(memory: 0.99)
     private var off = DecayedShare(memory: 0.99)

@@ -40,7 +40,7 @@ extension CostFormula {
         guard mean + Spread.halfWidth * margin > capacity else { return }
         let excess = pace.kvTokens + prompt - capacity
         if excess > 0, pace.kvTokens > 0 {
-            // A batch of B ending after `remaining` steps each releases its KV at that pace (latency-model, 2.3).
+            // A batch of B ending after `remaining` steps each releases its KV at that pace.
             part.admission = min(excess / pace.kvTokens, 1) * pace.remaining * part.stepBefore
         }
         part.overflowProbability = Spread.probability(above: capacity, mean: mean, margin: margin)

@@ -19,9 +19,9 @@ package struct Dials: Sendable, Hashable, Codable {
 
 /// Named settings of the dials.
 ///
-/// A 70B-class request keeps about one cent of accelerators busy (latency-model, section 6.4: 4 to 10 dollars per
-/// thousand). `latency` values a second at some thirty times that, so that money only parts what time leaves equal;
-/// `cost` values it at a tenth, where the prototype's busy dollars had halved; `balanced` lies between.
+/// A 70B-class request keeps about one cent of accelerators busy (4 to 10 dollars per thousand in the simulator).
+/// `latency` values a second at some thirty times that, so that money only parts what time leaves equal; `cost` values it
+/// at a tenth, where busy dollars had halved in the simulator; `balanced` lies between.
 package enum Mode: String, Sendable, Hashable, Codable, CaseIterable {
     case latency, balanced, cost
 
@@ -50,7 +50,7 @@ package struct PriorityClass: Sendable, Hashable, Codable {
 /// `decodeWeight`, which says how much of a decoding second a reader feels.
 package struct CostSettings: Sendable, Hashable, Codable {
     /// Seconds of silence that one second of streaming is worth. Text that streams faster than it is read costs its
-    /// reader little; 0.15 is what the prototype's harm term used. Answers that do not stream count in full.
+    /// reader little; 0.15 as in docs/results/simulation.md. Answers that do not stream count in full.
     package var decodeWeight: Double
     /// How many later arrivals are counted as waiting behind a prompt, as a multiple of those expected while it waits
     /// and runs. 1 is the plain expectation; 0 where a central queue holds the later ones.
@@ -61,7 +61,7 @@ package struct CostSettings: Sendable, Hashable, Codable {
     /// Tokens of one prefill chunk beside running decodes (vLLM's and SGLang's default budgets).
     package var prefillChunk: Double
     /// A decode pod takes a prompt itself only while its step, stretched by prefills, stays below this share of the
-    /// TPOT bound. Prototype: 0.85 to 1.0 are equally good.
+    /// TPOT bound. In the simulator 0.85 to 1.0 are equally good.
     package var tpotGuard: Double
     /// Seconds over which the share of local prefill is taken.
     package var guardWindow: Double

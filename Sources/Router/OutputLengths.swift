@@ -4,8 +4,8 @@
 /// Output lengths learned per model and prompt length: the running quantile of the last answers in each power of two of
 /// prompt tokens.
 ///
-/// The prototype's rule (policy, section 1): median of the last 100 per log2 bucket. Until a bucket has seen a few, its
-/// nearest neighbour that has answers for it.
+/// By default the median of the last 100 per log2 bucket, as measured in the simulator (docs/simulator.md). Until a bucket
+/// has seen a few, its nearest neighbour that has answers for it.
 package struct OutputLengths: Sendable {
     /// Answers kept per bucket.
     static let window = 100
@@ -15,7 +15,7 @@ package struct OutputLengths: Sendable {
     static let buckets = 25
     /// Models learned apart; later ones share one entry. 25 buckets of 100 take 40 KB each.
     package static let maximumModels = 64
-    /// Expected of a model that never answered: between the means of public traces (latency-model, section 4.1).
+    /// Expected of a model that never answered: between the means of public traces (Azure 2023 and Mooncake: docs/data.md).
     package static let initial = 256
 
     private struct Bucket: Sendable {

@@ -9,7 +9,7 @@ import TestSupport
 @testable import Autoscaling
 
 /// Model servers that count what Poisson arrivals bring them, without queues: for the properties of what is said of
-/// them. Coefficients of a 70B model on four H100, shared/reference/latency-model.md section 2.6.
+/// them. Coefficients of a 70B model on four H100, as in profiles/, rounded.
 struct Farm {
     static let profile = PodProfile(
         prefill: PrefillCoefficients(

@@ -41,7 +41,7 @@ import Testing
         )
     }
 
-    /// The fleet of the latency model's prototype: weights of different dtypes, TP 2, 4 and 8, one KV dtype.
+    /// The simulator's mixed 70B fleet: weights of different dtypes, TP 2, 4 and 8, one KV dtype.
     @Test func allPairsOfTheMixedFleetAreAllowed() {
         let prefill = [4, 4, 2, 2, 8].map { tp in
             KVLayout(model: "llama-3.1-70b", dtype: "bfloat16", blockSize: nil, connector: nil, tensorParallel: tp)

@@ -8,7 +8,7 @@ import TestSupport
 
 @testable import Router
 
-/// Pods of Llama-3.1-70B with coefficients of shared/reference/latency-model.md, section 2.6.
+/// Pods of Llama-3.1-70B with coefficients as in profiles/, rounded.
 enum Pods {
     static func profile(
         base: Double,
@@ -133,7 +133,7 @@ enum Pods {
         )
     }
 
-    /// The fleet of latency-model.md, section 6.4: five prefill pods, four decode pods.
+    /// As deploy/examples/fleets/mixed-70b-5p4d.yaml: five prefill pods, four decode pods.
     static let mixed = snapshot([
         endpoint(1, .prefill, h100), endpoint(2, .prefill, h100), endpoint(3, .prefill, h200),
         endpoint(4, .prefill, h200), endpoint(5, .prefill, a100, accelerator: "a100-sxm"),

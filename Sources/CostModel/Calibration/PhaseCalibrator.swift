@@ -9,7 +9,7 @@ internal import Glibc
 ///     q ← clamp(q + η(τ − [y ≤ s·ŷ(1 + q)]), 0, 2)
 ///
 /// ŷ = what the profile predicts, uncorrected; y = what was seen. One number per phase follows a wrong prior and a
-/// drift alike, and cannot be misled by correlated terms (latency model, section 2.8).
+/// drift alike, and cannot be misled by correlated terms: docs/cost-model.md.
 package struct PhaseCalibrator: Sendable, Hashable, Codable {
     /// s.
     package private(set) var scale: Double

@@ -9,8 +9,8 @@ enum LadderError {
     /// What a real engine adds to the error of a fit of composed kernels: on three H100 traces and 256 end-to-end runs
     /// the mean error was 5 to 10 %.
     static let serving = 0.10
-    /// What the closed-loop formula adds for a whole server. Formula (5) is off by 10.6 % in the mean over 338 runs
-    /// (latency model, section 2.7): a band of 0.17, of which `serving` has 0.10.
+    /// What the closed-loop formula of docs/cost-model.md adds for a whole server. It is off by 10.6 % in the mean over 338
+    /// runs of AIConfigurator's end-to-end measurements (docs/data.md): a band of 0.17, of which `serving` has 0.10.
     static let closedLoop = 0.137
     static let otherTensorParallel = 0.12
     static let otherDtype = 0.23

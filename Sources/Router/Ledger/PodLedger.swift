@@ -38,7 +38,7 @@ struct PodLedger: Sendable {
     private var localWork = 0.0
     private var localAt = 0.0
 
-    /// Share of a difference that one scrape corrects (latency-model, section 2.3).
+    /// Share of a difference that one scrape corrects: three or four scrapes follow a step, and one stale page does not.
     static let driftGain = 0.3
 
     mutating func begin() { inFlight += 1 }

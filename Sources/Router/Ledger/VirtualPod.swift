@@ -48,7 +48,7 @@ struct VirtualPod: Sendable {
     /// An overdue first token delays what follows by at most the job's work and this much: beyond, it is lost, not late.
     static let overdueLimit = 0.3
     /// Prompts are taken as overtaken, rather than merely unseen, when the model ended them this share of their work,
-    /// half their tail and 60 ms before one that was seen (policy, section 7).
+    /// half their tail and 60 ms before one that was seen. Measured in the simulator.
     static let overtakenShare = 0.3
     static let overtakenSlack = 0.06
 

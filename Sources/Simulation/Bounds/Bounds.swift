@@ -4,7 +4,7 @@
 import CostModel
 package import Router
 
-/// What no policy can beat on a fleet and a workload (latency model, section 6.3). Durations are those of the pods as
+/// What no policy can beat on a fleet and a workload (docs/simulator.md). Durations are those of the pods as
 /// they truly are, their speed bias included, and of the mean noise.
 package struct Bounds: Sendable, Hashable, Codable {
     /// No queue, an infinite cache that all share, the best pod for each request.

@@ -6,7 +6,7 @@ import Router
 
 /// Requests as a fluid that is spread over the pods: what a fleet can carry at all, and at what least cost.
 ///
-/// A linear programme over classes of requests c and pods k (latency model, section 6.3, point 4). Prompts find what an
+/// A linear programme over classes of requests c and pods k (docs/simulator.md). Prompts find what an
 /// infinite cache that all share would hold. Each prompt is computed once, on any pod, alone; each answer is decoded on
 /// any decode pod, as `DecodeRate` says. No time is lost to queues, transfers, noise or wrong guesses, so no policy does
 /// better, whatever it knows, but for the last block that a served-later request may find.

@@ -15,8 +15,8 @@ extension ServiceLevelRule {
 }
 
 extension Connector {
-    /// What KV transfers of a run go over where its fleet names no connector: the tuned, layer-wise push that the
-    /// prototype assumed (latency model, section 2.4).
+    /// What KV transfers of a run go over where its fleet names no connector: a tuned, layer-wise push at the
+    /// share of the line that Mooncake's transfer engine reached (docs/data.md).
     package static let simulated = Connector(
         name: "simulated",
         fixedCost: Seconds(0.002),
