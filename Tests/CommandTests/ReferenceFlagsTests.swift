@@ -18,6 +18,16 @@ import Testing
         #expect(flags.ignored == ["tracing", "zap-encoder"])
     }
 
+    @Test func oneDashIsAsGoodAsTwo() {
+        let flags = ReferenceFlags([
+            "-v=3", "-grpc-port", "9002", "-secure-serving", "-tracing", "-h", "--x", "-", "-1",
+        ])
+        #expect(
+            flags.arguments == ["--v=3", "--grpc-port", "9002", "--secure-serving=true", "-h", "--x", "-", "-1"]
+        )
+        #expect(flags.ignored == ["tracing"])
+    }
+
     @Test func anUnknownFlagIsLeftForTheParserToRefuse() {
         #expect(ReferenceFlags(["--no-such-flag"]).arguments == ["--no-such-flag"])
     }

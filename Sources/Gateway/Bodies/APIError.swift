@@ -19,6 +19,7 @@ package struct APIError: Error, Sendable, Hashable {
         switch status {
         case 400: "BadRequestError"
         case 404: "NotFoundError"
+        case 408: "RequestTimeoutError"
         case 413: "RequestTooLargeError"
         case 429: "TooManyRequestsError"
         case 503: "ServiceUnavailableError"

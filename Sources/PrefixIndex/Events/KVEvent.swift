@@ -20,9 +20,10 @@ package enum CacheTier: UInt8, Sendable, Hashable, Codable, CaseIterable, Compar
 
 /// Values of an engine's event that the index uses. One such value is filled again and again, so that a batch costs no
 /// allocation per event.
+///
+/// `@unchecked Sendable`: owned by one reader of batches, which one thread at a time uses. `@safe`: the buffers are written up
+/// to their capacity by `reserve…` and read up to their count.
 @safe package final class KVEvent: @unchecked Sendable {
-    // Sendable: owned by one reader of batches, which one thread at a time uses.
-    // Safe: the buffers are written up to their capacity by `reserve…` and read up to their count.
     package enum Kind: Sendable, Hashable {
         case stored, removed, cleared
         /// A type that this version does not know.

@@ -160,7 +160,7 @@ extension Simulation {
     }
 
     /// The decode pod has room: what it lacks of the prompt's KV is sent. Over a layer-wise connector all layers but the
-    /// last went ahead while the prompt was computed, as far as the line allowed (latency model, formula 6).
+    /// last went ahead while the prompt was computed, as far as the line allowed.
     private func beginTransfer(_ index: Int, cached: Int) {
         let (p, d) = (Int(requests[index].prefiller), Int(requests[index].decoder))
         let missing = max(workload.requests[index].promptTokens - cached, 0)

@@ -3,7 +3,7 @@
 
 /// Turns a command line written for the reference picker into one that our parser understands.
 ///
-/// Go's flag package takes `-flag` and `--flag` alike, and a boolean as `--flag` or `--flag=false`, never `--flag false`.
+/// Go's flag package takes `-flag` and `--flag` alike, which manifests make use of (`-v=3`, `-grpc-port=9002`), and a boolean as `--flag` or `--flag=false`, never `--flag false`.
 /// Flags of that picker that have no effect here are dropped, and named, so that a deployment can move over unchanged.
 struct ReferenceFlags {
     /// The arguments for our parser.
@@ -15,7 +15,7 @@ struct ReferenceFlags {
     static let booleans: Set<String> = [
         "secure-serving", "enable-cert-reload", "health-checking", "disable-endpoint-subset-filter",
         "pass-unknown-models", "external-scaler", "metrics-endpoint-auth", "ha-enable-leader-election",
-        "decision-header", "destination-list",
+        "decision-header",
     ]
 
     /// Boolean flags of the reference picker without effect here.
@@ -35,7 +35,8 @@ struct ReferenceFlags {
     init(_ given: [String]) {
         arguments = []
         var rest = given[...]
-        while let argument = rest.popFirst() {
+        while let given = rest.popFirst() {
+            let argument = Self.doubleDashed(given)
             guard argument.hasPrefix("--"), argument.count > 2 else {
                 arguments.append(argument)
                 continue
@@ -59,6 +60,13 @@ struct ReferenceFlags {
                 arguments.append(argument)
             }
         }
+    }
+
+    /// `-flag` as `--flag`. Our only short option is `-h`; what begins with a digit is a negative number.
+    private static func doubleDashed(_ argument: String) -> String {
+        let name = argument.dropFirst().prefix { $0 != "=" }
+        guard argument.hasPrefix("-"), name.first?.isLetter == true, name != "h" else { return argument }
+        return "-" + argument
     }
 
     private mutating func ignore(_ name: String) {

@@ -6,7 +6,7 @@ import Router
 /// What one request on its way was expected to find cached, to be compared with what its answer reports.
 struct CacheForecast {
     /// As many requests as the Router follows.
-    static let maximum = 1 << 17
+    static let maximum = 1 << 18
 
     private let prefiller: EndpointID
     /// Tokens that the index held for the prefiller, before trust was taken off.

@@ -14,7 +14,6 @@ final class LoopHealth: @unchecked Sendable {
         var service: HealthService
     }
 
-    /// `@unchecked Sendable` for the same reason: it leaves the mutex only to have its entries posted to their loops.
     /// `@unchecked Sendable`: a copy is taken out of the mutex to post to each loop; the services in it stay with theirs.
     private struct State: @unchecked Sendable {
         var entries: [Entry] = []
