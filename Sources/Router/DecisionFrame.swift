@@ -59,6 +59,8 @@ package struct DecisionFrame: Sendable {
     package var held: [Int]
     /// What each would load from a shared store; empty where no store holds anything of the prompt.
     package var stored: [StoredPrefix?] = []
+    /// What each must do for the request's LoRA adapter; empty where it asks for none.
+    package var adapters: [AdapterNeed?] = []
     /// Pods that may compute the prompt for another.
     package var prefills: [Int]
     /// Pods that may decode, those of both roles included.
@@ -98,6 +100,10 @@ package struct DecisionFrame: Sendable {
         lowered.lower(by: transferCosts.least)
         return lowered
     }
+
+    /// Seconds that a pod needs for the request's adapter.
+    @inline(__always)
+    func adapterDelay(_ pod: Int) -> Double { adapters.isEmpty ? 0 : adapters[pod]?.delay ?? 0 }
 
     /// How KV gets from the one to the other.
     @inline(__always)

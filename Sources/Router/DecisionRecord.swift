@@ -17,6 +17,8 @@ package struct PodView: Sendable, Hashable, Codable {
     /// What it would load of the prompt's start from a shared store, and what that is called.
     package var stored: StoredPrefix?
     package var storeName: String?
+    /// What it must do for the request's LoRA adapter.
+    package var adapter: AdapterNeed?
 }
 
 /// All that one decision saw: self-contained, so that it can be replayed anywhere. Holds no prompt text and no hashes.
@@ -33,10 +35,10 @@ package struct DecisionInput: Sendable, Hashable, Codable {
     package var pods: [PodView]
     /// What was learned of transfers. nil = nothing.
     package var transferCosts: [TransferCost]?
-
-    /// The frame that the search walked.
     /// Links between pods that stand apart. nil = they are as those between any.
     package var network: NetworkTopology?
+
+    /// The frame that the search walked.
     package var frame: DecisionFrame {
         var frame = DecisionFrame(
             states: pods.map(\.state),
@@ -48,6 +50,7 @@ package struct DecisionInput: Sendable, Hashable, Codable {
         )
         frame.transferCosts = TransferCosts(transferCosts ?? [])
         if pods.contains(where: { $0.stored != nil }) { frame.stored = pods.map(\.stored) }
+        if pods.contains(where: { $0.adapter != nil }) { frame.adapters = pods.map(\.adapter) }
         return frame
     }
 

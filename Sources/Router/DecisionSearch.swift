@@ -53,14 +53,21 @@ package struct DecisionSearch: Sendable {
 
         @inline(__always)
         func prefillPart(_ pod: Int) -> PrefillPart {
-            if let stored = stored(pod) { return loaded(pod, stored, isLocal: false) }
-            return formula.prefillPart(
-                pod: pod,
-                frame.states[pod],
-                held: frame.held[pod],
-                peer: peer,
-                links: frame.links
-            )
+            var part =
+                if let stored = stored(pod) {
+                    loaded(pod, stored, isLocal: false)
+                } else {
+                    formula.prefillPart(
+                        pod: pod,
+                        frame.states[pod],
+                        held: frame.held[pod],
+                        peer: peer,
+                        links: frame.links
+                    )
+                }
+            // A pair's prefill pod needs the adapter too; of a local prefill the decode part tells.
+            part.overhead += frame.adapterDelay(pod)
+            return part
         }
 
         @inline(__always)
@@ -101,7 +108,9 @@ package struct DecisionSearch: Sendable {
 
         @inline(__always)
         func decodePart(_ pod: Int) -> DecodePart {
-            formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
+            var part = formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
+            part.admission += frame.adapterDelay(pod)
+            return part
         }
     }
 

@@ -17,6 +17,8 @@ struct CandidatePool: Sendable {
     var priceLimit: Dollars?
     /// The pool of all endpoints that serve the model, where it is one.
     var onlyPool: String?
+    /// The model is a LoRA adapter at some endpoint.
+    var isForAdapter = false
     /// Every list is fresh, and none names the model.
     var modelIsUnknown = false
 }
@@ -42,6 +44,10 @@ enum Eligibility {
         pool.priceLimit = rules.compactMap(\.priceLimit).min()
         let served = servers(of: key, statuses)
         pool.modelIsUnknown = listsAreFresh && !statuses.isEmpty && !served.isKnown
+        pool.isForAdapter =
+            key.model.map { model in
+                statuses.contains { $0.endpoint.adapters?.contains(model) ?? false }
+            } ?? false
         pool.onlyPool = key.pool ?? common(statuses.indices.filter(served.contains).map { statuses[$0].endpoint.pool })
         for (index, status) in statuses.enumerated() {
             let endpoint = status.endpoint

@@ -44,6 +44,8 @@ package struct Endpoint: Sendable, Hashable, Codable {
     package var engine: String
     /// Names under which the API serves models here. nil = never told: nothing is refused for this pod.
     package var servedModels: [String]?
+    /// Those of them that are LoRA adapters. nil = the server does not tell them apart, or was not asked yet.
+    package var adapters: [String]?
     package var kv: KVLayout
     package var profile: PodProfile
     /// Can fetch a missing prefix from a peer.

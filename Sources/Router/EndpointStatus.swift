@@ -17,6 +17,8 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
     package var kvBlockSize: Int?
     /// Requests that were thrown out of the batch for lack of KV since the engine started, where it says.
     package var preemptions: Int?
+    /// LoRA adapters of its requests, where it says.
+    package var adapters: AdapterSlots?
 
     package init(
         observedAt: Instant,
@@ -25,7 +27,8 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
         kvUse: Double,
         kvBlocks: Int? = nil,
         kvBlockSize: Int? = nil,
-        preemptions: Int? = nil
+        preemptions: Int? = nil,
+        adapters: AdapterSlots? = nil
     ) {
         self.observedAt = observedAt
         self.waiting = waiting
@@ -34,6 +37,7 @@ package struct EndpointLoad: Sendable, Hashable, Codable {
         self.kvBlocks = kvBlocks
         self.kvBlockSize = kvBlockSize
         self.preemptions = preemptions
+        self.adapters = adapters
     }
 }
 

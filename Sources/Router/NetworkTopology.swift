@@ -11,9 +11,7 @@ package struct Location: Sendable, Hashable, Codable {
 
     /// The plain names come first: a fleet file needs no others. The rest are those of Kubernetes, and of clouds that tell
     /// their networks' layers, where the layer next to the host stands for the rack.
-    package static let zoneLabels = [
-        "zone", "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone",
-    ]
+    package static let zoneLabels = ["zone", "topology.kubernetes.io/zone"]
     package static let rackLabels = [
         "rack", "topology.kubernetes.io/rack", "cloud.google.com/gce-topology-subblock",
         "topology.k8s.aws/network-node-layer-3",

@@ -42,6 +42,7 @@ extension Router {
             return .refused(refusal)
         }
         if ahead == nil { refreshAll() }
+        findAdapter(request, pool)
         let facts = facts(of: request, priceLimit: pool.priceLimit, arrivedAt: arrivedAt)
         let settings = currentSettings
         // Every pod in play may compute prompts; which ones will, later decisions say.
@@ -90,6 +91,8 @@ extension Router {
 
     /// Sets the frame's candidates. The gateway's subset restricts destinations, not prefill pods.
     mutating func enter(_ pool: CandidatePool, subset: [String]?) {
+        // What another request needed.
+        if !frame.adapters.isEmpty { frame.adapters.removeAll() }
         frame.prefills = pool.prefills.isEmpty ? pool.sparePrefills : pool.prefills
         guard let subset, !options.ignoresSubset else {
             frame.decodes = pool.decodes.isEmpty ? pool.spareDecodes : pool.decodes

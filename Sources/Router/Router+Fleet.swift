@@ -128,6 +128,7 @@ extension Router {
         guard loadSeen[index].map({ $0 < load.observedAt }) ?? true else { return }
         loadSeen[index] = load.observedAt
         if let capacity = load.capacityTokens { frame.update(index) { $0.capacityTokens = capacity } }
+        if let adapters = load.adapters { ledgers[index].adapters.observe(adapters) }
         ledgers[index].observe(
             load,
             role: frame.states[index].role,

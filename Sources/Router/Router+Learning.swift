@@ -74,7 +74,7 @@ extension Router {
         if flaws.isEmpty, prompt - cached >= PodCalibrator.leastPrefillTokens {
             teachPrefill(work, observed: service.seconds, before, at: p)
         }
-        guard service.wasIdle, let firstToken = entry.firstTokenAt else { return }
+        guard service.wasIdle, !entry.loadsAdapter, let firstToken = entry.firstTokenAt else { return }
         let state = frame.states[p]
         let constant = terms.transfer + terms.admission + terms.firstStep + profile.ttftOverhead
         let now = state.profile.prefill.duration(newTokens: prompt - cached, cachedTokens: cached).rawValue

@@ -16,6 +16,8 @@ struct InFlight: Sendable {
     var prefillExtra = 0.0
     /// Learned cost of its pair's transfer that its terms hold.
     var transferExtra = 0.0
+    /// One of its pods had to load its adapter, or to wait for a slot.
+    var loadsAdapter = false
     var firstTokenAt: Instant?
     /// Tick of the destination's token clock at which it began to decode.
     var joinedAt: Double?
@@ -50,6 +52,7 @@ extension Router {
         entry.cachedTokens = choice.candidate.cachedTokens
         entry.pulls = choice.candidate.pullFrom != nil
         let time = now.rawValue
+        entry.loadsAdapter = useAdapter(of: request, placement)
         if let p = index(of: placement.prefiller) {
             let state = frame.states[p]
             let alone = state.profile.prefill.duration(
@@ -89,6 +92,18 @@ extension Router {
         inFlight[request.id] = entry
         counts.tokensInFlight += request.promptTokens
         if options.sharesWork { share(entry) }
+    }
+
+    /// - Returns: whether one of its pods does not have it in a slot.
+    private mutating func useAdapter(of request: InferenceRequest, _ placement: Placement) -> Bool {
+        guard !frame.adapters.isEmpty, let name = request.model else { return false }
+        var isLoaded = true
+        for id in [placement.prefiller, placement.destination] {
+            guard let pod = index(of: id), let need = frame.adapters[pod] else { continue }
+            isLoaded = isLoaded && need.state == .loaded
+            ledgers[pod].adapters.use(name)
+        }
+        return !isLoaded
     }
 
     private mutating func share(_ entry: InFlight) {

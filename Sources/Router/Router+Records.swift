@@ -96,7 +96,8 @@ extension Router {
                 ineligible: isUsed ? nil : pool.reasons[index] ?? .notInSubset,
                 state: frame.states[index],
                 stored: frame.stored.isEmpty ? nil : frame.stored[index],
-                storeName: frame.stored.isEmpty ? nil : frame.stored[index].flatMap { storeName($0.store) }
+                storeName: frame.stored.isEmpty ? nil : frame.stored[index].flatMap { storeName($0.store) },
+                adapter: frame.adapters.isEmpty ? nil : frame.adapters[index]
             )
         }
     }

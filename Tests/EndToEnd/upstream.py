@@ -51,6 +51,9 @@ class Upstream:
     def __init__(self, count: int = 1, models: list[str] | None = None):
         self.ports = [free_port() for _ in range(count)]
         self.models = models or [MODEL]
+        # Names of LoRA adapters, and lines that a pod's metrics page has besides.
+        self.adapters: list[str] = []
+        self.more_metrics: dict[int, str] = {}
         self.received: list[Received] = []
         self.servers: dict[int, asyncio.Server] = {}
         self.connections: dict[int, set] = {port: set() for port in self.ports}
@@ -126,9 +129,10 @@ class Upstream:
     def _own_question(self, request, writer) -> bool:
         """The picker's own questions: metrics and model lists."""
         if request.path == "/metrics":
-            self._write(writer, 200, "text/plain; version=0.0.4", METRICS.encode())
+            self._write(writer, 200, "text/plain; version=0.0.4", (METRICS + self.more_metrics.get(request.port, "")).encode())
         elif request.path == "/v1/models":
             models = [{"id": m, "object": "model", "created": 0, "owned_by": "test"} for m in self.models]
+            models += [{"id": a, "object": "model", "root": f"/{a}", "parent": self.models[0]} for a in self.adapters]
             self._write(writer, 200, "application/json", json.dumps({"object": "list", "data": models}).encode())
         else:
             self._write(writer, 404, "application/json", b'{"detail":"Not Found"}')

@@ -88,6 +88,12 @@ struct RandomDecision {
                 )
             }
         }
+        if Int.random(in: 0..<3, using: &random) == 0 {
+            frame.adapters = (0..<count).map { _ in
+                guard Bool.random(using: &random) else { return nil }
+                return AdapterNeed(state: .slotsFull, delay: Double.random(in: 0...2, using: &random))
+            }
+        }
         request = RequestFacts(
             id: RequestID(1),
             promptTokens: Int.random(in: 1...30_000, using: &random),

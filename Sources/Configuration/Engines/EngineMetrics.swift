@@ -17,10 +17,14 @@ package struct EngineMetrics: Sendable, Hashable {
 
     package var engine: String
     package var entries: [Entry]
+    /// The series whose labels `max_lora`, `running_lora_adapters` and `waiting_lora_adapters` tell of LoRA adapters, and
+    /// whose value is the time of that. nil: the engine has none.
+    package var adapterSeries: String?
 
-    package init(engine: String, entries: [Entry]) {
+    package init(engine: String, entries: [Entry], adapterSeries: String? = nil) {
         self.engine = engine
         self.entries = entries
+        self.adapterSeries = adapterSeries
     }
 
     package static let builtIn: [EngineMetrics] = [vllm, sglang, trtllm, triton]
@@ -50,7 +54,8 @@ package struct EngineMetrics: Sendable, Hashable {
             Entry(.transferredTokens, ["vllm:external_prefix_cache_hits_total"]),
             Entry(.ttftCount, ["vllm:time_to_first_token_seconds_count"]),
             Entry(.tpotCount, ["vllm:request_time_per_output_token_seconds_count"]),
-        ]
+        ],
+        adapterSeries: "vllm:lora_requests_info"
     )
 
     /// SGLang with `--enable-metrics`.

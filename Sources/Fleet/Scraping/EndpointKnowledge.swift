@@ -18,7 +18,7 @@ struct EndpointKnowledge {
     private var lastGoodScrape: Double?
     /// When the first of the scrapes failed that have all gone unanswered since.
     private var silentSince: Double?
-    private var listedModels: [String] = []
+    private var listedModels: [ListedModel] = []
     private var lastList: Double?
 
     init(endpoint: Endpoint, standing: EndpointStanding = .serving) {
@@ -50,6 +50,7 @@ struct EndpointKnowledge {
         let newLoad = seen.load(observedAt: now)
         let loadChanged =
             newLoad?.waiting != load?.waiting || newLoad?.running != load?.running || newLoad?.kvUse != load?.kvUse
+            || newLoad?.adapters != load?.adapters
         let before = observation?[.processStart]
         let after = seen[.processStart]
         let restarted = before != nil && after != nil && before != after
@@ -69,18 +70,20 @@ struct EndpointKnowledge {
     }
 
     /// - Returns: true when the names changed.
-    mutating func listed(_ models: [String], wall: Double) -> Bool {
+    mutating func listed(_ models: [ListedModel], wall: Double) -> Bool {
         lastList = wall
         return setModels(models)
     }
 
     @discardableResult
-    private mutating func setModels(_ models: [String]) -> Bool {
+    private mutating func setModels(_ models: [ListedModel]) -> Bool {
         listedModels = models
         var seen: Set<String> = []
-        let all = (namedModels + models).filter { seen.insert($0).inserted }
-        guard all != endpoint.servedModels else { return false }
+        let all = (namedModels + models.map(\.name)).filter { seen.insert($0).inserted }
+        let adapters = models.filter(\.isAdapter).map(\.name)
+        guard all != endpoint.servedModels || adapters != endpoint.adapters ?? [] else { return false }
         endpoint.servedModels = all
+        endpoint.adapters = adapters
         return true
     }
 

@@ -20,7 +20,8 @@ extension EngineObservation {
             kvUse: min(max(self[.kvUse] ?? 0, 0), 1),
             kvBlocks: Self.count(self[.kvBlocks]),
             kvBlockSize: Self.count(self[.kvBlockSize]).flatMap { $0 > 0 ? $0 : nil },
-            preemptions: Self.count(self[.preemptions])
+            preemptions: Self.count(self[.preemptions]),
+            adapters: adapters
         )
     }
 

@@ -2,10 +2,12 @@
 // Copyright the epp-pd authors
 
 package import Configuration
+package import Router
 
 /// What one metrics page said. nil = the page does not name it.
 package struct EngineObservation: Sendable, Hashable {
     private var values: [Double?]
+    package var adapters: AdapterSlots?
 
     package init() {
         values = [Double?](repeating: nil, count: EngineQuantity.allCases.count)

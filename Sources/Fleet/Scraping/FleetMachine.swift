@@ -74,7 +74,7 @@ package struct FleetMachine: Sendable {
     /// What a page held.
     package enum Content: Sendable, Hashable {
         case metrics(EngineObservation)
-        case models([String])
+        case models([ListedModel])
     }
 
     /// What others may want to know beyond the snapshot.

@@ -30,6 +30,8 @@ package final class MetricNameTable: Sendable {
 
     package let engine: String
     let targets: [[Target]]
+    /// The group of the series that tells of adapters. It has no targets.
+    let adapters: Int?
     /// Class of each byte: 0 for bytes that no name has.
     private let classes: [UInt8]
     private let width: Int
@@ -57,6 +59,13 @@ package final class MetricNameTable: Sendable {
                     groups.append([target])
                 }
             }
+        }
+        if let series = metrics.adapterSeries, !names.contains(series) {
+            adapters = names.count
+            names.append(series)
+            groups.append([])
+        } else {
+            adapters = nil
         }
         targets = groups
         var classes = [UInt8](repeating: 0, count: 256)

@@ -35,6 +35,12 @@ struct MetricSample {
         }
     }
 
+    /// A label's value; empty where the sample has no such label.
+    func text(inLabel name: String, of line: Span<UInt8>) -> String {
+        for label in labels where String(ascii: line, label.name) == name { return text(label.value, of: line) }
+        return ""
+    }
+
     func number(inLabel name: String, of line: Span<UInt8>) -> Double? {
         for label in labels where String(ascii: line, label.name) == name {
             return Double(text(label.value, of: line))

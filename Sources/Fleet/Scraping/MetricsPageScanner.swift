@@ -3,6 +3,7 @@
 
 import Configuration
 import Glibc
+import Router
 
 /// Reads a metrics page in the Prometheus text format, piece by piece, as it comes from the network.
 ///
@@ -23,6 +24,8 @@ package struct MetricsPageScanner: Sendable {
     private var sums: [Double]
     private var counts: [Int]
     private var ranks: [Int]
+    private var adapters: AdapterSlots?
+    private var adaptersSeenAt = -Double.infinity
 
     package init(_ table: MetricNameTable) {
         self.table = table
@@ -56,6 +59,7 @@ package struct MetricsPageScanner: Sendable {
     package mutating func finish() -> EngineObservation {
         if !isSkipping, !pending.isEmpty { readPending() }
         var observation = EngineObservation()
+        observation.adapters = adapters
         for quantity in EngineQuantity.allCases {
             let index = quantity.rawValue
             guard counts[index] > 0 else { continue }
@@ -96,6 +100,7 @@ package struct MetricsPageScanner: Sendable {
             malformedLines += 1
             return
         }
+        if group == table.adapters { return note(sample, adaptersIn: line) }
         for target in table.targets[group] {
             guard !target.needsLabels || sample.has(target.labels, in: line) else { continue }
             switch target.source {
@@ -105,6 +110,24 @@ package struct MetricsPageScanner: Sendable {
                 if let value = sample.number(inLabel: name, of: line) { note(value, for: target) }
             }
         }
+    }
+
+    /// Every combination of adapters that there ever was is a series of its own; the latest counts.
+    private mutating func note(_ sample: MetricSample, adaptersIn line: Span<UInt8>) {
+        guard sample.value.isFinite, sample.value >= adaptersSeenAt else { return }
+        guard let slots = Int(sample.text(inLabel: "max_lora", of: line)) else { return }
+        adaptersSeenAt = sample.value
+        adapters = AdapterSlots(
+            slots: slots,
+            running: Self.names(sample.text(inLabel: "running_lora_adapters", of: line)),
+            waiting: Self.names(sample.text(inLabel: "waiting_lora_adapters", of: line))
+        )
+    }
+
+    /// Names between commas, with or without blanks.
+    private static func names(_ text: String) -> [String] {
+        text.split(separator: ",").prefix(AdapterSlots.maximumSlots)
+            .map { String($0.drop { $0 == " " }) }.filter { !$0.isEmpty }
     }
 
     private mutating func note(_ value: Double, for target: MetricNameTable.Target) {

@@ -3,6 +3,20 @@
 
 import FoundationEssentials
 
+/// One name under which a server serves.
+package struct ListedModel: Sendable, Hashable, ExpressibleByStringLiteral {
+    package var name: String
+    /// It is a LoRA adapter: the list names the model that it belongs to.
+    package var isAdapter: Bool
+
+    package init(_ name: String, isAdapter: Bool = false) {
+        self.name = name
+        self.isAdapter = isAdapter
+    }
+
+    package init(stringLiteral name: String) { self.init(name) }
+}
+
 /// The answer of `GET /v1/models`, in OpenAI's form.
 enum ModelList {
     /// More than any server has: base models and loaded adapters.
@@ -12,15 +26,19 @@ enum ModelList {
     private struct Answer: Decodable {
         struct Model: Decodable {
             var id: String
+            /// vLLM and SGLang: of an adapter, its base model; null of the base itself.
+            var parent: String?
         }
 
         var data: [Model]
     }
 
     /// - Returns: the names in the order of the answer, nil where it is no model list.
-    static func parse(_ bytes: [UInt8]) -> [String]? {
+    static func parse(_ bytes: [UInt8]) -> [ListedModel]? {
         guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(bytes)) else { return nil }
         guard answer.data.count <= maxModels else { return nil }
-        return answer.data.map(\.id).filter { !$0.isEmpty && $0.utf8.count <= maxName }
+        return answer.data.filter { !$0.id.isEmpty && $0.id.utf8.count <= maxName }.map { model in
+            ListedModel(model.id, isAdapter: !(model.parent ?? "").isEmpty && model.parent != model.id)
+        }
     }
 }

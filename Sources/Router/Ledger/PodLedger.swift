@@ -30,6 +30,9 @@ struct PodLedger: Sendable {
     private var foreignSeenAt = 0.0
     private var meanWork = 0.0
 
+    /// Which LoRA adapters it has in its slots.
+    var adapters = AdapterCache()
+
     private var preemptions: Int?
     /// When a scrape last showed that the engine had preempted requests.
     private(set) var preemptedAt: Double?

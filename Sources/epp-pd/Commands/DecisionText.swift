@@ -30,6 +30,11 @@ enum DecisionText {
         text += table(Array(ranked.prefix(limit)), chosen: record.chosen, names, places)
         if let shadow = record.shadow { text += "\n  " + ShadowText.text(of: shadow, beside: record.chosen, names) }
         if ranked.count > limit { text += "\n  … and \(ranked.count - limit) more: --candidates shows them" }
+        let needs = input.pods.compactMap { pod in pod.adapter.map { (pod.name, $0) } }
+        if !needs.isEmpty {
+            let states = needs.map { "\($0) \(adapter($1))" }
+            text += "\n  adapter \(input.request.model ?? ""): " + states.joined(separator: ", ")
+        }
         let excluded = input.pods.filter { $0.ineligible != nil }
         if !excluded.isEmpty {
             let reasons = excluded.map { "\($0.name) (\($0.ineligible?.rawValue ?? ""))" }
@@ -49,6 +54,14 @@ enum DecisionText {
         let choice = record.placedByLoad.map { pods.indices.contains($0) ? pods[$0].name : "?" } ?? "none: no candidate"
         return "request \(record.input.request.id.rawValue)  no inference: by load  → \(choice)\n"
             + table.rendered(indent: 2) + "\n"
+    }
+
+    private static func adapter(_ need: AdapterNeed) -> String {
+        switch need.state {
+        case .loaded: "loaded"
+        case .slotFree: "has a free slot (\(Numbers.milliseconds(need.delay)) ms)"
+        case .slotsFull: "has all slots in use (\(Numbers.milliseconds(need.delay)) ms)"
+        }
     }
 
     private static func reason(_ refusal: Refusal) -> String {

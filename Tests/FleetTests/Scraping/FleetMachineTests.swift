@@ -3,10 +3,11 @@
 
 import Configuration
 import CostModel
-import Fleet
 import Router
 import TestSupport
 import Testing
+
+@testable import Fleet
 
 private func time(_ wall: Double) -> FleetMachine.Time {
     FleetMachine.Time(wall: wall, model: Instant(wall * 10))
@@ -120,6 +121,20 @@ private let models = FleetMachine.Fetch(endpoint: first, page: .models)
         #expect(fleet.fetched(metrics, .success(.metrics(seen)), at: time(1)).isEmpty)
         #expect(fleet.statistics.scrapes == 0)
         #expect(fleet.statistics.scrapeFailures[5] == 1)
+    }
+
+    @Test func aListTellsAdaptersFromModels() throws {
+        var fleet = machine(1)
+        _ = fleet.fetches(at: time(0))
+        let list = Array(
+            #"{"data":[{"id":"m","parent":null},{"id":"sql","root":"/sql","parent":"m"},{"id":"x","parent":""}]}"#.utf8
+        )
+        var reader = PageReader.models([])
+        reader.consume(list.span)
+        _ = fleet.fetched(models, reader.finish(), at: time(1))
+        let snapshot = try #require(look(&fleet, 1))
+        #expect(snapshot.endpoints[0].endpoint.servedModels == ["m", "sql", "x"])
+        #expect(snapshot.endpoints[0].endpoint.adapters == ["sql"])
     }
 
     @Test func aPodServesWhatTheFileAndItsListName() throws {

@@ -107,6 +107,24 @@ private func page(_ name: String) throws -> [UInt8] {
         #expect(seen.load(observedAt: .origin) == nil)
     }
 
+    @Test func theLatestWordOnAdaptersCounts() {
+        func line(_ running: String, _ waiting: String, _ time: String, slots: String = "4") -> String {
+            "vllm:lora_requests_info{max_lora=\"\(slots)\",running_lora_adapters=\"\(running)\","
+                + "waiting_lora_adapters=\"\(waiting)\"} \(time)\n"
+        }
+        let seen = scan(
+            line("old", "", "1.7e+09") + line("sql, chat", "law", "1.700000002e+09") + line("", "", "1.700000001e+09")
+                + line("bad", "", "NaN") + line("bad", "", "1.8e+09", slots: "many")
+        )
+        #expect(seen.adapters == AdapterSlots(slots: 4, running: ["sql", "chat"], waiting: ["law"]))
+        // It is no load by itself.
+        #expect(seen.isEmpty)
+        #expect(scan("vllm:num_requests_running 1\n").adapters == nil)
+        let whole = line("sql", "", "5") + "vllm:num_requests_running 1\n"
+        for cut in 1..<whole.utf8.count { #expect(scan([UInt8](whole.utf8), pieces: [cut]) == scan(whole)) }
+        #expect(scan(whole).load(observedAt: .origin)?.adapters?.running == ["sql"])
+    }
+
     @Test func seriesOfSeveralEnginesAreCombined() {
         let seen = scan(
             """
