@@ -16,9 +16,9 @@ def fleet_of(ports, role="both", **more) -> dict:
 class Gateway:
     """Envoy, the picker and scripted model servers, and what must hold after every exchange."""
 
-    def __init__(self, folder, template="full-duplex", pods=3, flags=(), variants=None, edit=None, fleet=None):
+    def __init__(self, folder, template="full-duplex", pods=3, flags=(), variants=None, edit=None, fleet=None, host=HOST):
         self.folder = folder
-        self.upstream = Upstream(pods)
+        self.upstream = Upstream(pods, host=host)
         self.picker = Picker(folder, fleet(self.upstream.ports) if fleet else fleet_of(self.upstream.ports), *flags)
 
         def change(config):

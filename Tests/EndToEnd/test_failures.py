@@ -18,7 +18,7 @@ import h2.exceptions
 import pytest
 import rig
 import wire
-from conftest import Gateway, fleet_of
+from conftest import TEMPLATES, Gateway, fleet_of
 from upstream import Upstream
 
 
@@ -34,6 +34,12 @@ def own(tmp_path):
     yield make
     for gateway in made:
         gateway.stop()
+
+
+@pytest.fixture(params=TEMPLATES)
+def own_of_each(own, request):
+    """The same for each kind of cluster."""
+    return lambda **more: own(template=TEMPLATES[request.param], **more)
 
 
 def test_no_pod_at_all(own):
@@ -52,8 +58,8 @@ def test_no_pod_that_decodes(own):
     assert (status, "x-llm-d-request-dropped-reason" in headers) == (503, True)
 
 
-def test_a_pod_that_refuses_connections_leaves_the_candidates(own):
-    gateway = own(pods=2)
+def test_a_pod_that_refuses_connections_leaves_the_candidates(own_of_each):
+    gateway = own_of_each(pods=2)
     rig.wait_until(lambda: wire.post(gateway.port, wire.body())[0] == 200, "the first answer")
     dead = gateway.upstream.ports[0]
     gateway.upstream.close(dead)
@@ -74,8 +80,8 @@ def test_a_pod_that_refuses_connections_leaves_the_candidates(own):
     gateway.assert_clean()
 
 
-def test_the_last_pod_stays_a_candidate(own):
-    gateway = own(pods=1)
+def test_the_last_pod_stays_a_candidate(own_of_each):
+    gateway = own_of_each(pods=1)
     gateway.upstream.close(gateway.upstream.ports[0])
     assert {wire.post(gateway.port, wire.body())[0] for _ in range(8)} == {503}
     gateway.upstream.open(gateway.upstream.ports[0])
@@ -187,9 +193,9 @@ def test_a_client_dies_in_mid_stream(own):
 
 
 @pytest.mark.parametrize("answer, status", [("kind=hang", 504), ("kind=sse&count=1000&gap=0.05", 200)])
-def test_a_request_that_never_ends(own, answer, status):
+def test_a_request_that_never_ends(own_of_each, answer, status):
     """Envoy ends none in full duplex: the picker answers before the first byte, and cuts an answer that has begun."""
-    gateway = own(flags=("--request-timeout=2s",))
+    gateway = own_of_each(flags=("--request-timeout=2s",))
     raw = wire.Raw(gateway.port)
     data = wire.body(stream=True)
     raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": answer})
@@ -209,14 +215,30 @@ def test_a_request_that_never_ends(own, answer, status):
     assert wire.post(gateway.port, wire.body())[0] == 200
 
 
-def test_the_picker_is_down(own):
-    gateway = own()
+def test_the_picker_is_down(own_of_each):
+    gateway = own_of_each()
     assert wire.post(gateway.port, wire.body())[0] == 200
     gateway.picker.process.kill()
     # deploy/envoy says 503 by status_on_error, and fails closed: nothing reaches a pod unpicked.
     gateway.upstream.received.clear()
     assert wire.post(gateway.port, wire.body())[0] == 503
     assert wire.get(gateway.port, "/v1/models")[0] == 503
+    assert gateway.upstream.received == []
+
+
+def test_a_picker_whose_health_check_fails_is_not_asked(own):
+    """deploy/envoy sets the panic threshold to zero: Envoy would else go on to ask a picker that says NOT_SERVING."""
+    gateway = own(flags=("--drain-timeout=20s",))
+    assert wire.post(gateway.port, wire.body())[0] == 200
+    gateway.upstream.received.clear()
+    os.kill(gateway.picker.process.child.pid, signal.SIGTERM)
+    rig.wait_until(
+        lambda: gateway.envoy.stats("cluster.epp.membership_healthy")["membership_healthy"] == 0,
+        "Envoy to see it", 4.5, 0.02,
+    )  # fmt: skip
+    # It still serves, and is not asked.
+    assert rig.http_get(gateway.picker.metrics_port, "/healthz")[0] == 200
+    assert wire.post(gateway.port, wire.body())[0] == 503
     assert gateway.upstream.received == []
 
 

@@ -38,13 +38,14 @@ def exercise(gateway) -> None:
     assert wire.post(gateway.port, b"{")[0] == 400
 
 
-@pytest.mark.parametrize("case", ["lean", "sampled-0", "sampled-1", "skim"])
+@pytest.mark.parametrize("case", ["lean", "sampled-0", "sampled-1", "skim", "skim-override-host"])
 def test_exchanges(tmp_path, case):
     template, flags = {
         "lean": ("lean", ()),
         "sampled-0": ("sampled", ("--override-modes", "--observe-share=0")),
         "sampled-1": ("sampled", ("--override-modes", "--observe-share=1")),
         "skim": ("full-duplex", ("--skim",)),
+        "skim-override-host": ("override-host", ("--skim",)),
     }[case]
     gateway = Gateway(tmp_path, template, flags=flags)
     try:

@@ -8,7 +8,7 @@ import json
 import pytest
 import rig
 import wire
-from conftest import Gateway
+from conftest import TEMPLATES, Gateway
 
 REQUEST = ["FULL_DUPLEX_STREAMED", "STREAMED", "BUFFERED", "NONE"]
 RESPONSE = ["FULL_DUPLEX_STREAMED", "STREAMED", "BUFFERED", "NONE"]
@@ -37,19 +37,55 @@ VARIANTS = {f"{r}-{s}": mode(r, s) for r in REQUEST for s in RESPONSE} | {
 }
 
 
+# With override_host the cluster differs, and what Envoy tells of the response: one of each mode is enough.
+CASES = [("original_dst", name) for name in VARIANTS] + [
+    ("override_host", name) for name in ("STREAMED-STREAMED", "BUFFERED-BUFFERED", "NONE-NONE", "FULL_DUPLEX_STREAMED-NONE", "trl")
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def modes(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("modes"), variants=VARIANTS)
-    yield gateway
-    gateway.stop()
+def gateways(tmp_path_factory):
+    """A gateway for each kind of cluster, made when first asked for."""
+    made = {}
+
+    def get(kind: str) -> Gateway:
+        if kind not in made:
+            names = [name for k, name in CASES if k == kind]
+            variants = {name: VARIANTS[name] for name in names}
+            made[kind] = Gateway(tmp_path_factory.mktemp(kind), TEMPLATES[kind], variants=variants)
+        return made[kind]
+
+    yield get
+    for gateway in made.values():
+        gateway.stop()
 
 
-@pytest.fixture(params=VARIANTS)
-def port(modes, request):
+@pytest.fixture
+def case(request, gateways):
+    return gateways(request.param[0]), request.param[1]
+
+
+@pytest.fixture
+def modes(case):
+    return case[0]
+
+
+@pytest.fixture
+def name(case):
+    return case[1]
+
+
+@pytest.fixture
+def port(modes, name):
     modes.upstream.received.clear()
     before = modes.complaints()
-    yield modes.envoy.ports[request.param]
+    yield modes.envoy.ports[name]
     modes.assert_clean(before)
+
+
+def pytest_generate_tests(metafunc):
+    if "port" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES, indirect=True, ids=["-".join(c) for c in CASES])
 
 
 def test_small_post(modes, port):
@@ -62,9 +98,9 @@ def test_small_post(modes, port):
     assert request.header("x-gateway-destination-endpoint") == f"127.0.0.1:{request.port}"
 
 
-def test_large_post_and_large_answer(modes, port):
+def test_large_post_and_large_answer(modes, port, name):
     # Envoy itself limits what it buffers in BUFFERED mode.
-    size = 20_000 if "BUFFERED" in next(n for n, p in modes.envoy.ports.items() if p == port) else 1 << 20
+    size = 20_000 if "BUFFERED" in name else 1 << 20
     data = wire.body("x" * size)
     status, _, answer = wire.post(port, data, {"x-answer": f"size={size}"}, timeout=30)
     assert status == 200
@@ -87,8 +123,7 @@ def test_error_of_the_model_server(modes, port):
     assert wire.post(port, wire.body(), {"x-answer": "status=500"})[0] == 500
 
 
-def test_bad_body(modes, port):
-    name = next(n for n, p in modes.envoy.ports.items() if p == port)
+def test_bad_body(port, name):
     status, _, _ = wire.post(port, b"{")
     # In NONE and STREAMED the request must be routed before its body is shown.
     assert status == (200 if name.startswith(("NONE", "STREAMED")) else 400)
@@ -102,3 +137,15 @@ def test_client_leaves_in_mid_stream(modes, port):
     rig.wait_until(lambda: modes.upstream.received, "the request to arrive", 5)
     raw.close()
     modes.upstream.wait_for(lambda: modes.upstream.last().left_early)
+
+
+def test_answer_before_the_body_has_come(modes, port, name):
+    """Routed by its headers, a request is at the model server before its body is whole."""
+    if not name.startswith(("STREAMED", "NONE")):
+        pytest.skip("routed by the body")
+    raw = wire.Raw(port)
+    raw.head("POST", "/v1/chat/completions", {"content-length": "100000", "x-answer": "early=1"})
+    raw.send(b"x" * 1000)
+    assert raw.answer().status == 200
+    assert modes.upstream.last().unread < 100_000
+    raw.close()

@@ -143,7 +143,7 @@ def simulated(folder: Path, requests: list[dict], fleet_file: Path) -> dict:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(not TRACE.exists(), reason="needs the trace: set EPP_PD_SHARED to a folder that holds data/traces")
+@pytest.mark.skipif(not TRACE.exists(), reason="needs shared data: set EPP_PD_SHARED")
 def test_a_slice_of_the_trace_goes_as_simulated(tmp_path):
     requests = the_slice()
     pods = fleet()

@@ -4,7 +4,7 @@
 
 The request header `x-answer` is a query string: `kind=json&size=200`, `kind=sse&count=5&gap=0.05`, `status=500`,
 `kind=empty`, `kind=close` (the connection closes without an answer), `kind=cut&count=3` (closes in mid-stream),
-`delay=0.3` (before the head), `kind=hang`. Each request that came through Envoy is recorded byte for byte.
+`delay=0.3` (before the head), `kind=hang`. With `early=1` it answers before it reads the body. Each request that came through Envoy is recorded byte for byte.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Received:
     body: bytes = b""
     port: int = 0
     left_early: bool = False
+    unread: int = 0
     trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def header(self, name: str) -> str | None:
@@ -48,7 +49,8 @@ class Received:
 class Upstream:
     """Listens on `ports` from a thread of its own."""
 
-    def __init__(self, count: int = 1, models: list[str] | None = None):
+    def __init__(self, count: int = 1, models: list[str] | None = None, host: str = HOST):
+        self.host = host
         self.ports = [free_port() for _ in range(count)]
         self.models = models or [MODEL]
         # Names of LoRA adapters, and lines that a pod's metrics page has besides.
@@ -65,7 +67,7 @@ class Upstream:
 
     def open(self, port: int) -> None:
         async def start():
-            self.servers[port] = await asyncio.start_server(lambda r, w: self._serve(port, r, w), HOST, port)
+            self.servers[port] = await asyncio.start_server(lambda r, w: self._serve(port, r, w), self.host, port)
 
         asyncio.run_coroutine_threadsafe(start(), self.loop).result(10)
 
@@ -107,6 +109,8 @@ class Upstream:
             return False
         method, path, _ = line.decode().split(" ", 2)
         request = Received(method, path, await self._headers(reader), port=port)
+        if "early=1" in (request.header("x-answer") or ""):
+            return await self._answer_early(request, reader, writer)
         if request.header("transfer-encoding") == "chunked":
             while size := int(await reader.readline(), 16):
                 request.body += await reader.readexactly(size)
@@ -118,6 +122,14 @@ class Upstream:
             return self._own_question(request, writer)
         self.received.append(request)
         return await self._answer(request, reader, writer)
+
+    async def _answer_early(self, request, reader, writer) -> bool:
+        """Answers, then takes what still comes until the other side closes: to close first could lose the answer."""
+        self.received.append(request)
+        await self._answer(request, reader, writer)
+        while received := await reader.read(65536):
+            request.unread += len(received)
+        return False
 
     async def _headers(self, reader) -> list[tuple[str, str]]:
         headers = []
@@ -178,7 +190,8 @@ class Upstream:
             event = {"id": "c1", "object": "chat.completion.chunk", "choices": [{"delta": {"content": f"t{index} "}}]}
             self._chunk(writer, b"data: " + json.dumps(event).encode() + b"\n\n")
             await asyncio.sleep(float(told.get("gap", 0.01)))
-            if gone.done():
+            # What comes after an early answer is the rest of the request.
+            if gone.done() and "early" not in told:
                 request.left_early = True
                 return False
         if cut:
