@@ -25,7 +25,7 @@ demo: ## a real Envoy, epp-pd and a mixed fleet of mock pods on this machine
 check: ## format, warnings, tidy
 	@scripts/check
 
-sanitize: ## the Swift suite under ThreadSanitizer and AddressSanitizer
+sanitize: ## the Swift suite under ThreadSanitizer and AddressSanitizer, end-to-end tests with freed memory overwritten
 	@scripts/sanitize
 
 bench: ## what the data path costs, with the real Envoy in front
