@@ -72,7 +72,8 @@ private struct ScaledCluster {
 
     private mutating func unit() -> Double { Double(random.next() >> 11) * 0x1p-53 }
 
-    mutating func run(seconds: Double, rate: (Double) -> Double, prompt: (Double) -> Double, output: Double) {
+    mutating func run(seconds: Double, rate: (Double) -> Double, prompt: (Double) -> Double, output: (Double) -> Double)
+    {
         var now = 0.0
         var nextArrival = 0.0
         var nextTick = 0.0
@@ -81,7 +82,7 @@ private struct ScaledCluster {
             now += Self.step
             advance(to: now)
             while nextArrival <= now {
-                arrive(at: now, prompt: prompt(now) * (0.5 + unit()), output: output * (0.5 + unit()))
+                arrive(at: now, prompt: prompt(now) * (0.5 + unit()), output: output(now) * (0.5 + unit()))
                 nextArrival += -log(1 - unit()) / rate(now)
             }
             if now >= nextTick {
@@ -205,7 +206,7 @@ private struct ScaledCluster {
             seconds: 900,
             rate: { 3 + 15 * min(max(($0 - 100) / 600, 0), 1) },
             prompt: { _ in 4000 },
-            output: 200
+            output: { _ in 200 }
         )
         let first = cluster.share(cluster.ttft, within: 2)
         let further = cluster.share(cluster.tpot, within: 0.03)
@@ -227,12 +228,29 @@ private struct ScaledCluster {
             seconds: 700,
             rate: { _ in 6 },
             prompt: { 1500 + 6000 * min(max(($0 - 100) / 400, 0), 1) },
-            output: 200
+            output: { _ in 200 }
         )
         let before = cluster.history.first { $0.at > 80 }?.desired ?? [:]
         let after = cluster.history.last?.desired ?? [:]
         #expect(after[.prefill] ?? 0 >= (before[.prefill] ?? 0) + 2, "\(before) to \(after)")
         #expect(abs((after[.decode] ?? 0) - (before[.decode] ?? 0)) <= 1, "\(before) to \(after)")
+        #expect(cluster.share(cluster.ttft, within: 2) >= 0.95)
+    }
+
+    @Test("Answers that grow call for decode pods only, and the levels hold")
+    func longerAnswers() {
+        var cluster = ScaledCluster(seed: 7, startTime: 60, prefill: 2, decode: 2)
+        cluster.run(
+            seconds: 600,
+            rate: { _ in 12 },
+            prompt: { _ in 1000 },
+            output: { 200 + 1300 * min(max(($0 - 100) / 300, 0), 1) }
+        )
+        let before = cluster.history.first { $0.at > 80 }?.desired ?? [:]
+        let after = cluster.history.last?.desired ?? [:]
+        #expect(after[.decode] ?? 0 >= (before[.decode] ?? 0) + 2, "\(before) to \(after)")
+        #expect(abs((after[.prefill] ?? 0) - (before[.prefill] ?? 0)) <= 1, "\(before) to \(after)")
+        #expect(cluster.share(cluster.tpot, within: 0.03) >= 0.95)
         #expect(cluster.share(cluster.ttft, within: 2) >= 0.95)
     }
 }

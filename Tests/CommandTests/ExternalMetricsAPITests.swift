@@ -65,6 +65,18 @@ import Testing
         #expect(try values("pool%3Dp", metric: "epp_pd_autoscaling_utilization_ratio") == ["813m", "813m"])
     }
 
+    @Test("An HPA of another namespace than the pods' finds nothing")
+    func namespaces() throws {
+        let api = ExternalMetricsAPI(report: Self.report, namespace: "inference", time: 0)
+        for (namespace, count) in [("inference", 2), ("default", 0), ("", 0)] {
+            let page = api.page(path: "\(Self.root)/namespaces/\(namespace)/\(Self.metric)")
+            let body = try JSONSerialization.jsonObject(with: Data(page.body)) as? [String: Any]
+            // Of an empty step there is no path.
+            #expect(page.status == (namespace.isEmpty ? 404 : 200))
+            #expect((body?["items"] as? [Any])?.count ?? 0 == count, "\(namespace)")
+        }
+    }
+
     @Test("A group that was never seen wants a pod while requests wait")
     func fromZero() throws {
         #expect(try values("pool%3Dother") == ["0"])

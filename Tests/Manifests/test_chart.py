@@ -25,6 +25,7 @@ VARIANTS = {
     "external-tls": {
         "autoscaling": {"way": "external-metrics", "externalMetricsSecret": "s", "externalMetricsCABundle": "Zm9v"}
     },
+    "load-balancer": {"networkPolicy": {"gatewayCIDRs": ["35.191.0.0/16", "130.211.0.0/22"]}},
     "tls": {"tls": {"secret": "picker-tls"}, "autoscaling": {"way": "keda"}},
     "numbers": {"resources": {"requests": {"cpu": 2}}, "podAnnotations": {"a": 1}, "nodeSelector": {"gpu": True}},
     "shadow": manifests.shadow_values(),
@@ -195,6 +196,14 @@ def test_active_replicas_are_evicted_one_at_a_time():
     assert said["maxUnavailable"] == 2
 
 
+def test_a_load_balancer_that_is_no_pod_gets_in_where_gateways_do():
+    policy = one(manifests.chart(VARIANTS["load-balancer"]), "NetworkPolicy")["spec"]
+    gateways, metrics = policy["ingress"]
+    assert [f["ipBlock"]["cidr"] for f in gateways["from"] if "ipBlock" in f] == ["35.191.0.0/16", "130.211.0.0/22"]
+    assert [p["port"] for p in gateways["ports"]] == [9002, 9003]
+    assert not any("ipBlock" in f for f in metrics["from"])
+
+
 def test_a_shadow_stands_beside_a_picker():
     """Nothing that it brings has a name of the picker's, and it writes down every decision."""
     shadow = manifests.chart(*kustomize_layout.given("shadow"))
@@ -256,16 +265,44 @@ def dashboard() -> dict:
     return json.loads((CHART / "dashboards" / "epp-pd.json").read_text())
 
 
+def expressions() -> list[str]:
+    """Of alerts and panels."""
+    rules = one(manifests.chart(), "PrometheusRule")["spec"]
+    found = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    for panel in dashboard()["panels"]:
+        found += [target["expr"] for target in panel["targets"]]
+    return found
+
+
 def test_expressions_name_metrics_that_exist():
     known = documented_metrics()
-    rules = one(manifests.chart(), "PrometheusRule")["spec"]
-    expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
-    for panel in dashboard()["panels"]:
-        expressions += [target["expr"] for target in panel["targets"]]
-    assert len(expressions) > 30
-    for expression in expressions:
+    assert len(expressions()) > 30
+    for expression in expressions():
         assert used_metrics(expression), expression
         assert used_metrics(expression) <= known, expression
+
+
+def documented_labels() -> dict[str, set[str]]:
+    """The labels of each metric, as docs/metrics.md has them; a test of the server holds that page to what it exports."""
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| \w+ \| ([^|]*) \|", text, re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def test_expressions_ask_for_labels_that_exist():
+    labels = documented_labels()
+    assert len(labels) > 60
+    # What Prometheus adds, and the bounds of histograms.
+    added = {"namespace", "pod", "le"}
+    for expression in expressions():
+        metrics = used_metrics(expression)
+        for name, matchers in re.findall(r"\b(epp_pd_[a-z0-9_]+)\{([^}]*)\}", expression):
+            (metric,) = used_metrics(name)
+            for label in re.findall(r"(\w+)\s*[=!]~?", matchers):
+                assert label in labels[metric] | added, f"{label}: {expression}"
+        for group in re.findall(r"\b(?:by|without)\s*\(([^)]*)\)", expression):
+            for label in filter(None, re.split(r"[,\s]+", group)):
+                assert all(label in labels[metric] | added for metric in metrics), f"{label}: {expression}"
 
 
 def test_the_dashboard_is_in_order():
@@ -292,3 +329,125 @@ def test_promtool_accepts_alerts_and_dashboard_expressions(tmp_path):
     rules.write_text(yaml.safe_dump({"groups": groups}))
     outcome = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def combination(metric: str) -> str | None:
+    """How replicas are combined, as the metric's help text says."""
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    line = re.search(rf"^\| `{metric}` \|.*$", text, re.MULTILINE).group(0)
+    found = re.search(r"Combine replicas by (max|sum)", line)
+    return found and found.group(1)
+
+
+def test_recipes_combine_replicas_as_the_help_texts_say():
+    for expression in expressions():
+        for function, name in re.findall(r"\b(sum|max|avg|min)(?: by \([^)]*\))? ?\((epp_pd_[a-z0-9_]+)", expression):
+            wanted = combination(name)
+            assert wanted in (None, function), expression
+    rules = one(manifests.chart({"autoscaling": {"way": "prometheus"}}), "ConfigMap", "epp-pd-adapter-rules")
+    (rule,) = yaml.safe_load(rules["data"]["config.yaml"])["externalRules"]
+    assert rule["metricsQuery"].startswith(f"{combination('epp_pd_autoscaling_desired_replicas')} by ")
+
+
+def promtool_tests(tmp_path, groups: list, tests: list) -> None:
+    promtool = ROOT / ".tools" / "promtool"
+    if not promtool.exists():
+        pytest.skip("no promtool: run scripts/setup")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    path = tmp_path / "tests.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}))
+    outcome = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def series(name: str, values: str, **labels: str) -> dict:
+    inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return {"series": f"{name}{{{inner}}}", "values": values}
+
+
+def test_the_adapter_gives_an_hpa_what_it_asks_for(tmp_path):
+    """The adapter's query over two replicas of the picker that differ by one, with the selector of each HPA."""
+    documents = manifests.chart({"autoscaling": {"way": "prometheus"}})
+    rules = one(documents, "ConfigMap", "epp-pd-adapter-rules")
+    (rule,) = yaml.safe_load(rules["data"]["config.yaml"])["externalRules"]
+    hpas = [d for d in documents if d["kind"] == "HorizontalPodAutoscaler"]
+    inputs, cases = [], []
+    for index, hpa in enumerate(hpas):
+        (metric,) = hpa["spec"]["metrics"]
+        name, selector = metric["external"]["metric"]["name"], metric["external"]["metric"]["selector"]["matchLabels"]
+        assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
+        for replica in (0, 1):
+            labels = selector | {"model": "m", "namespace": NAMESPACE, "pod": f"epp-pd-{replica}"}
+            inputs.append(series(name, f"{index + replica + 2}x20", **labels))
+        matchers = ",".join(f'{key}="{value}"' for key, value in (selector | {"namespace": NAMESPACE}).items())
+        query = rule["metricsQuery"].replace("<<.Series>>", name).replace("<<.LabelMatchers>>", matchers)
+        inner = ", ".join(f'{key}="{value}"' for key, value in sorted((selector | {"model": "m"}).items()))
+        cases.append({"expr": query, "eval_time": "1m", "exp_samples": [{"labels": f"{{{inner}}}", "value": index + 3}]})
+    assert len(cases) == 4
+    promtool_tests(tmp_path, [], [{"interval": "15s", "input_series": inputs, "promql_expr_test": cases}])
+
+
+ALERTS = {
+    # Both replicas are there, and none leads.
+    "EndpointPickerNotReady": ([("epp_pd_ready", {"pod": "a"}, "0x40"), ("epp_pd_ready", {"pod": "b"}, "0x40")], "5m"),
+    "NoDecodeEndpoint": ([("epp_pd_pool_endpoints_available", {"role": "decode"}, "0x40")], "5m"),
+    "EndpointsUnavailable": (
+        [("epp_pd_pool_endpoints", {"role": "decode"}, "4x60"), ("epp_pd_pool_endpoints_available", {"role": "decode"}, "1x60")],
+        "10m",
+    ),
+    "EndpointLoadUnknown": ([("epp_pd_pool_endpoints_load_unknown", {"role": "decode"}, "1x60")], "10m"),
+    "RequestsFail": (
+        [("epp_pd_requests_total", {"outcome": "completed"}, "0+90x60"), ("epp_pd_requests_total", {"outcome": "failed"}, "0+10x60")],
+        "14m",
+    ),
+    "RequestsRefused": (
+        [("epp_pd_requests_total", {"outcome": "completed"}, "0+90x90"), ("epp_pd_refusals_total", {"reason": "queue"}, "0+10x90")],
+        "20m",
+    ),
+    "CapacityExhausted": ([("epp_pd_autoscaling_utilization_ratio", {"role": "decode"}, "1.5x120")], "25m"),
+    "ServedElsewhere": ([("epp_pd_served_elsewhere_total", {}, "0+1x60")], "14m"),
+    "ProtocolViolations": ([("epp_pd_protocol_violations_total", {}, "0+1x60")], "14m"),
+}  # fmt: skip
+
+
+def firing(alert: str, inputs: list, at: str, fires: bool) -> dict:
+    rule = next(r for g in one(manifests.chart(), "PrometheusRule")["spec"]["groups"] for r in g["rules"] if r["alert"] == alert)
+    # Which labels an alert keeps is of no interest here: whether it fires is.
+    return {
+        "interval": "15s",
+        "input_series": inputs,
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing",severity="{rule["labels"]["severity"]}"}})',
+                "eval_time": at,
+                "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_alerts_fire_for_what_they_say(tmp_path, alert):
+    groups = one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
+    given, at = ALERTS[alert]
+    inputs = [series(name, values, namespace=NAMESPACE, **labels) for name, labels, values in given]
+    promtool_tests(tmp_path, groups, [firing(alert, inputs, at, True)])
+
+
+def test_alerts_are_silent_while_all_is_well(tmp_path):
+    """Two replicas, of which one leads."""
+    groups = one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
+    where = {"namespace": NAMESPACE}
+    inputs = [
+        series("epp_pd_ready", "1x120", pod="a", **where),
+        series("epp_pd_ready", "0x120", pod="b", **where),
+        series("epp_pd_requests_total", "0+100x120", outcome="completed", pod="a", **where),
+        series("epp_pd_refusals_total", "0x120", reason="queue", pod="a", **where),
+        series("epp_pd_served_elsewhere_total", "0x120", pod="a", **where),
+        series("epp_pd_protocol_violations_total", "0x120", pod="a", **where),
+    ]
+    for name, value in (("available", "4"), ("load_unknown", "0")):
+        inputs.append(series(f"epp_pd_pool_endpoints_{name}", f"{value}x120", role="decode", pod="a", **where))
+    inputs.append(series("epp_pd_pool_endpoints", "4x120", role="decode", pod="a", **where))
+    inputs.append(series("epp_pd_autoscaling_utilization_ratio", "0.8x120", role="decode", pod="a", **where))
+    promtool_tests(tmp_path, groups, [firing(alert, inputs, "25m", False) for alert in ALERTS])

@@ -16,14 +16,14 @@ final class ClusterLoop {
     private let began = ContinuousClock.now
     private var told: ClusterMachine.Revision?
     private var last: ClusterState?
-    /// What was logged of each watch, so that trouble is logged once, and its end once.
-    private var logged: [String: String] = [:]
+    private var troubleLog: TroubleLog
 
     init?(_ service: ClusterService) {
         guard let transfers = APITransfers(service.client.calls) else { return nil }
         self.service = service
         self.transfers = transfers
         machine = ClusterMachine(service.selection, service.settings, seed: service.seed)
+        troubleLog = TroubleLog(calm: service.settings.longestRetry.rawValue + 1)
     }
 
     private var now: Double {
@@ -37,7 +37,8 @@ final class ClusterLoop {
             for sending in machine.requests(at: now) { send(sending) }
             for event in transfers.events() { take(event) }
             publish()
-            let wait = min(machine.nextWake - now, 60)
+            if now >= troubleLog.nextWake { report(machine.state, machine.reports) }
+            let wait = min(min(machine.nextWake, troubleLog.nextWake) - now, 60)
             transfers.wait(Seconds(max(wait, Self.gatherTime)))
         }
         service.shared.withLock { $0.waker = nil }
@@ -97,36 +98,14 @@ final class ClusterLoop {
         return all.isEmpty ? nil : all.joined(separator: "; ")
     }
 
-    /// Logs trouble when it begins or becomes another, and its end.
     private func report(_ state: ClusterState, _ reports: [WatchReport]) {
-        var now: [(name: String, trouble: String)] = []
-        for report in reports {
-            if report.standing.isTrouble { now.append((report.kind, kindOfTrouble(report.standing))) }
-            for (name, why) in report.invalid.sorted(by: { $0.key < $1.key }).prefix(Self.mostInvalidLogged) {
-                now.append(("\(report.kind) \(name)", "cannot be read: \(why)"))
+        for line in troubleLog.update(state, reports, at: now) {
+            switch line {
+            case .began(let what, let trouble):
+                service.log.warning("trouble with the cluster", metadata: ["what": "\(what)", "trouble": "\(trouble)"])
+            case .ended(let what):
+                service.log.info("the cluster's trouble is over", metadata: ["what": "\(what)"])
             }
-        }
-        for pool in state.pools {
-            if let trouble = pool.trouble { now.append(("pool \(pool.name)", trouble)) }
-        }
-        for (name, trouble) in now where logged[name] != trouble {
-            service.log.warning("trouble with the cluster", metadata: ["what": "\(name)", "trouble": "\(trouble)"])
-        }
-        let names = Set(now.map(\.name))
-        for name in logged.keys.sorted() where !names.contains(name) {
-            service.log.info("the cluster's trouble is over", metadata: ["what": "\(name)"])
-        }
-        logged = Dictionary(now.map { ($0.name, $0.trouble) }, uniquingKeysWith: { first, _ in first })
-    }
-
-    /// Invalid objects to name in the log; all of them are on /debug/cluster.
-    private static let mostInvalidLogged = 20
-
-    /// A server that is away answers now with a reset and now with a refusal: that is one trouble.
-    private func kindOfTrouble(_ standing: WatchStanding) -> String {
-        switch standing {
-        case .failing(.unreachable), .failing(.timedOut), .failing(.connectionLost): "the API server is away"
-        default: standing.description
         }
     }
 }

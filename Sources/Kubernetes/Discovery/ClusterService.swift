@@ -38,6 +38,9 @@ package final class ClusterService: Sendable {
     let handler: Handler
     let shared = Mutex(Shared())
 
+    /// Where the pods are.
+    package var namespace: String { selection.namespace }
+
     package init(
         client: KubernetesClient,
         selection: ClusterSelection,

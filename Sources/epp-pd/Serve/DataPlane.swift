@@ -74,13 +74,15 @@ final class DataPlane: Sendable {
                 loops: [firstLoop],
                 certificates: external.certificates,
                 certificatesChanged: certificatesChanged
-            ) { _ in ExternalMetricsService(external.report) }
+            ) { _ in ExternalMetricsService(namespace: external.namespace, external.report) }
         }
     }
 
     /// What the external metrics API is served with.
     struct ExternalMetrics {
         var certificates: TLSCertificates
+        /// Of the pods, where they come from a cluster.
+        var namespace: String?
         var report: @Sendable () -> ScalingReport
     }
 

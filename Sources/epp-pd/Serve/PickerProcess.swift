@@ -131,7 +131,7 @@ final class PickerProcess: Sendable {
             certificates: try Self.certificates(options),
             certificatesChanged: { [log] in Self.report($0, log) },
             scaler: options.externalScaler ? ScalerSource { scaling.report } : nil,
-            externalMetrics: try Self.externalMetrics(options) { scaling.report }
+            externalMetrics: try Self.externalMetrics(options, namespace: cluster?.namespace) { scaling.report }
         )
         let client = try Self.kubernetesClient(options)
         leadership = Self.leadership(options, client, log) { [readiness, dataPlane] isLeader in
@@ -358,6 +358,7 @@ extension PickerProcess {
 
     private static func externalMetrics(
         _ options: ServeOptions,
+        namespace: String?,
         _ report: @escaping @Sendable () -> ScalingReport
     ) throws -> DataPlane.ExternalMetrics? {
         guard options.externalMetricsPort != 0, let authority = options.externalMetricsClientCaFile else { return nil }
@@ -365,7 +366,11 @@ extension PickerProcess {
         let names = options.externalMetricsAllowedNames.split(separator: ",").map { $0.filter { $0 != " " } }
         tls.clients = TLSClients(authorityFile: authority, names: names)
         do {
-            return DataPlane.ExternalMetrics(certificates: try TLSCertificates(tls), report: report)
+            return DataPlane.ExternalMetrics(
+                certificates: try TLSCertificates(tls),
+                namespace: namespace,
+                report: report
+            )
         } catch {
             Console.error(error.description)
             throw ExitCode(2)

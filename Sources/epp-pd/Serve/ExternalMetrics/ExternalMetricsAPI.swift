@@ -10,13 +10,16 @@ import Telemetry
 /// `external.metrics.k8s.io/v1beta1`, as the API server's aggregation layer asks for it (k8s.io/metrics,
 /// pkg/apis/external_metrics/v1beta1): discovery, and one metric's values by label selector. Pure.
 ///
-/// The fleet of a picker is one for all namespaces: the namespace in the path names the HPA's, and is not looked at.
+/// Where pods come from a cluster they lie in one namespace, and so do the Deployments and HPAs that scale them: an HPA of
+/// another namespace finds nothing, for what it may read should not be told by the picker's place. A fleet file has no namespace.
 struct ExternalMetricsAPI {
     private static let group = "external.metrics.k8s.io"
     private static let version = "v1beta1"
     private static let groupVersion = "\(group)/\(version)"
 
     let report: ScalingReport
+    /// The namespace of the pods; nil where they have none.
+    var namespace: String?
     /// Microseconds since 1970.
     let time: Int64
 
@@ -41,6 +44,7 @@ struct ExternalMetricsAPI {
         guard let selector = Self.selector(query) else {
             return Self.failure(400, "BadRequest", "the labelSelector cannot be understood")
         }
+        guard namespace == nil || namespace == steps[4] else { return Self.page(ValueList(items: [])) }
         return values(family, selector)
     }
 
