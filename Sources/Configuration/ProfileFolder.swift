@@ -43,7 +43,21 @@ package enum ProfileFolder {
         return find(flag: flag, environment: environment, executable: runningExecutable())
     }
 
-    /// Every `.yaml`, `.yml` and `.json` file, sorted by path.
+    /// Files that are shipped, and the folder whose files are. All others are a user's.
+    private static let shippedFiles = [
+        "accelerators.yaml", "models.yaml", "connectors.yaml", "prices.yaml", "efficiency.yaml", "corrections.yaml",
+    ]
+    private static let shippedFolder = "fits/"
+
+    /// Whether a file is one of those that are shipped, by its path within the folder.
+    static func isShipped(_ path: String, in folder: String) -> Bool {
+        guard path.hasPrefix(folder + "/") else { return false }
+        let name = path.dropFirst(folder.count + 1)
+        return name.hasPrefix(shippedFolder) || shippedFiles.contains(String(name))
+    }
+
+    /// Every `.yaml`, `.yml` and `.json` file in the order in which they are read: what is shipped, then all others, so
+    /// that a user's file has the last word whatever it is called. Each part is sorted by path.
     static func files(in folder: String) throws(ConfigurationErrors) -> [String] {
         var found: [String] = []
         try collect(folder, depth: 0, into: &found)
@@ -52,7 +66,8 @@ package enum ProfileFolder {
                 ConfigurationError(file: folder, message: "holds no profile: no file ends in .yaml, .yml or .json")
             )
         }
-        return found.sorted()
+        found.sort()
+        return found.filter { isShipped($0, in: folder) } + found.filter { !isShipped($0, in: folder) }
     }
 
     private static func collect(_ folder: String, depth: Int, into found: inout [String]) throws(ConfigurationErrors) {

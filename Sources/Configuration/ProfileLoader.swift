@@ -5,8 +5,9 @@ package import CostModel
 
 /// Reads profile files. Every field is checked against its range; errors name file, line and key path.
 package enum ProfileLoader {
-    /// Every `.yaml`, `.yml` and `.json` file under a folder, in the order of their paths, so that what a file replaces
-    /// does not depend on the file system. Files in folders below count; names that begin with a dot do not.
+    /// Every `.yaml`, `.yml` and `.json` file under a folder: first those that are shipped, then the user's, each sorted
+    /// by path, so that what a file replaces depends neither on the file system nor on its name. Files in folders below
+    /// count; names that begin with a dot do not.
     package static func load(folder: String) throws(ConfigurationErrors) -> ProfileCatalog {
         try load(folders: [folder])
     }

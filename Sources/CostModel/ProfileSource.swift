@@ -7,6 +7,8 @@ package enum ProfileSource: String, Sendable, Hashable, Codable, CaseIterable {
     case fitted
     /// Scaled from other measurements by hardware ratios, and shipped as such.
     case derived
+    /// Fitted for this very configuration, on another engine than the pod's.
+    case otherEngine
     /// Same accelerator and model, another tensor parallelism.
     case otherTensorParallel
     /// Same accelerator and model, another weight dtype.

@@ -83,6 +83,35 @@ let shippedProfiles = fixture("../../profiles").standardizedFileURL.path
         #expect(catalog.fits.map(\.decode.base) == [0.007])
     }
 
+    /// The file's name sorts before `accelerators.yaml` and before `fits/`: it is read last all the same.
+    @Test(arguments: ["aaa.yaml", "a100-sxm-m-tp1-fp8.yaml", "Z/deep.yml", "zzz.json"])
+    func aUsersFileHasTheLastWordWhateverItsName(name: String) throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "profiles-\(UUID())")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func write(_ text: String, _ path: String) throws {
+            let file = folder.appending(path: path)
+            try FileManager.default.createDirectory(
+                at: file.deletingLastPathComponent(),
+                withIntermediateDirectories: true
+            )
+            try Data(text.utf8).write(to: file)
+        }
+        func accelerator(price: Int) -> String {
+            "{name: x, memoryGB: 80, memoryGBps: 2000, bf16: 300, usdPerHour: \(price)}"
+        }
+        try write("accelerators: [\(accelerator(price: 1))]", "accelerators.yaml")
+        try write(Self.fit, "fits/x.yaml")
+        let own = Self.fit.replacingOccurrences(of: "d0: 1,", with: "d0: 7,")
+        if name.hasSuffix("json") {
+            try write("{\"accelerators\": [\(accelerator(price: 9))]}", name)
+        } else {
+            try write("accelerators: [\(accelerator(price: 9))]\n" + own, name)
+            let catalog = try ProfileLoader.load(folder: folder.path)
+            #expect(catalog.fits.map(\.decode.base) == [0.007])
+        }
+        #expect(try ProfileLoader.load(folder: folder.path).accelerator(named: "x")?.pricePerHour == 9)
+    }
+
     @Test func whereProfilesAreLookedFor() throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "profiles-\(UUID())")
         defer { try? FileManager.default.removeItem(at: folder) }

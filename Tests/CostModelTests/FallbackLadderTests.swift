@@ -46,6 +46,102 @@ import Testing
         #expect(profile.dollarsPerSecond == 4 * 3.99 / 3600)
     }
 
+    /// A user's own fit of what no profile describes: an exact fit needs no facts.
+    @Test func anExactFitOfTheUndescribedIsFitted() {
+        let own = [
+            SmallCatalog.fit("newchip-9", "acme-chat", tp: 1, .fp8, base: 0.02),
+            SmallCatalog.fit("newchip-9", "acme-30b", tp: 2, .fp8, base: 0.02),
+            SmallCatalog.fit("b300-sxm", "llama-3.1-70b", tp: 4, .fp8, base: 0.005),
+        ]
+        let catalog = ProfileCatalog(documents: [SmallCatalog.document, ProfileDocument(fits: own)])
+        func resolve(_ accelerator: String, _ model: String, tp: Int) -> PodProfile {
+            catalog.profile(accelerator: accelerator, model: model, tensorParallel: tp, dtype: "fp8", engine: "vllm")
+        }
+        let measured = catalog.profile(
+            accelerator: "h100-sxm",
+            model: "llama-3.1-70b",
+            tensorParallel: 4,
+            dtype: "fp8"
+        )
+        for (accelerator, model, tp) in [("newchip-9", "acme-chat", 1), ("b300-sxm", "llama-3.1-70b", 4)] {
+            let profile = resolve(accelerator, model, tp: tp)
+            #expect(profile.source == .fitted)
+            #expect(profile.prefillError == measured.prefillError && profile.decodeError == measured.decodeError)
+        }
+        // Another parallelism stands on facts that nobody has stated; where the name says how large the model is, the
+        // fit is carried over by that.
+        let other = resolve("newchip-9", "acme-chat", tp: 2)
+        #expect(other.source == .unknown && other.decodeError > 0.6)
+        let sized = resolve("newchip-9", "acme-30b", tp: 8)
+        #expect(sized.source == .unknown)
+        #expect(sized.decode.perKVToken < 0.5 * own[1].decode.perKVToken)
+    }
+
+    @Test func aFitOfAnotherEngineIsSaidToBe() {
+        let own = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8", engine: "vllm").profile
+        let plain = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8").profile
+        #expect(own.source == .fitted && plain.source == .fitted && plain.decodeError == own.decodeError)
+        for engine in ["trtllm", "sglang", "SGLang"] {
+            let other = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8", engine: engine).profile
+            #expect(other.source == .otherEngine)
+            #expect(other.decodeError > 0.35 && other.prefillError > 0.35)
+            // On another rung as well, which keeps its name.
+            let below = resolve("h100-sxm", "llama-3.1-70b", tp: 2, "fp8", engine: engine).profile
+            #expect(below.source == .otherTensorParallel && below.decodeError > other.decodeError)
+        }
+        // A fit of the very engine at another parallelism is nearer than another engine's at this one.
+        var fit = SmallCatalog.fit("h100-sxm", "llama-3.1-70b", tp: 2, .fp8, base: 0.02)
+        fit.engine = "sglang"
+        let catalog = ProfileCatalog(documents: [SmallCatalog.document, ProfileDocument(fits: [fit])])
+        let query = ProfileQuery(
+            accelerator: "h100-sxm",
+            model: "llama-3.1-70b",
+            tensorParallel: 4,
+            dtype: "fp8",
+            engine: "sglang"
+        )
+        #expect(catalog.resolve(query).profile.source == .otherTensorParallel)
+    }
+
+    @Test func anotherKVDtypeWidensALittle() {
+        func error(_ kv: String?) -> Double {
+            catalog.profile(
+                accelerator: "h100-sxm",
+                model: "llama-3.1-70b",
+                tensorParallel: 4,
+                dtype: "fp8",
+                kvDtype: kv
+            ).decodeError
+        }
+        #expect(error("fp8") > error(nil) && error("fp8") < error(nil) + 0.1)
+        #expect(error("auto") == error(nil))
+    }
+
+    /// PCIe between peers: all-reduces at the share that the measured accelerator with the most similar link reaches.
+    @Test func allReducesFollowTheLinkOfWhatNobodyMeasured() throws {
+        func accelerator(_ name: String, link: Double?) -> Accelerator {
+            var entry = SmallCatalog.h100
+            entry.name = name
+            entry.aliases = []
+            entry.scaleUpBandwidth = link
+            return entry
+        }
+        let document = ProfileDocument(accelerators: [
+            accelerator("linked", link: 450e9), accelerator("plain", link: 32e9), accelerator("silent", link: nil),
+        ])
+        let catalog = ProfileCatalog(documents: try ShippedProfiles.facts() + [document])
+        func prefill(_ name: String, tp: Int) -> PhaseEstimate {
+            catalog.profile(accelerator: name, model: "llama-3.1-70b", tensorParallel: tp, dtype: "fp8")
+                .prefillEstimate(newTokens: 8192, cachedTokens: 0)
+        }
+        let (linked, plain) = (prefill("linked", tp: 8), prefill("plain", tp: 8))
+        // 8192 tokens, 160 all-reduces of 8192 values of two bytes, moved 1.75 times, at some 2 GB/s.
+        #expect(plain.mean.rawValue - linked.mean.rawValue > 5)
+        #expect(prefill("silent", tp: 8).mean == plain.mean)
+        #expect(prefill("plain", tp: 1).mean == prefill("linked", tp: 1).mean)
+        #expect(linked.error > prefill("linked", tp: 1).error)
+    }
+
     @Test func theEngineCorrectsWhatTheKernelsSay() {
         let fit = SmallCatalog.document.fits[0]
         let profile = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8", engine: "vllm").profile

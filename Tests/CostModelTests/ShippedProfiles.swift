@@ -12,6 +12,13 @@ enum ShippedProfiles {
         try ProfileLoader.load(folder: fixture("../../profiles").standardizedFileURL.path)
     }
 
+    /// Accelerators, models and what is reached of data sheets, without any fit.
+    static func facts() throws -> [ProfileDocument] {
+        try ["accelerators", "models", "efficiency"].map { name in
+            try ProfileLoader.read(path: fixture("../../profiles/\(name).yaml").standardizedFileURL.path)
+        }
+    }
+
     static func table(_ path: String) throws -> CSVTable {
         CSVTable(bytes: try DataFile.bytes(path: SharedData.file("data/\(path)").path))
     }

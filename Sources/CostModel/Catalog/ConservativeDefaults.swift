@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Glibc
+
 /// What is assumed of what nobody knows.
 extension ProfileCatalog {
     /// Between an L4 and an A100: slow enough that an unknown pod is not flooded, and calibration corrects it upwards.
@@ -33,7 +35,7 @@ extension ProfileCatalog {
         let memory = accelerator.memoryBytes * Double(tensorParallel)
         let parameters = stated?.total ?? memory * filledShare / dtype.bytesPerParameter
         let active = stated?.active ?? parameters
-        let layers = min(max((parameters / (12 * 110 * 110)).cubeRoot.rounded(), 12), 160)
+        let layers = min(max(cbrt(parameters / (12 * 110 * 110)).rounded(), 12), 160)
         let hidden = min(max((active / (12 * layers)).squareRoot(), 512), 32768)
         let isMixture = active < parameters
         return ModelFacts(
@@ -54,14 +56,4 @@ extension ProfileCatalog {
 
     /// Weights usually take about half of a pod's memory: less would waste accelerators, more leaves no KV.
     private static let filledShare = 0.5
-}
-
-extension Double {
-    /// By Newton's method: the pure rooms need no Foundation for it.
-    var cubeRoot: Double {
-        guard self > 0, isFinite else { return 0 }
-        var x = squareRoot().squareRoot()
-        for _ in 0..<60 { x -= (x * x * x - self) / (3 * x * x) }
-        return x
-    }
 }

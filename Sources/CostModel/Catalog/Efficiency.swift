@@ -39,6 +39,10 @@ package struct Efficiency: Sendable, Hashable, Codable {
         }
 
         package func of(ranks: Int) -> Double { ranks <= 2 ? two : ranks <= 4 ? four : eight }
+
+        func multiplied(by factor: Double) -> AllReduceBandwidth {
+            AllReduceBandwidth(two: two * factor, four: four * factor, eight: eight * factor)
+        }
     }
 
     /// Canonical name of the accelerator, or `default`.

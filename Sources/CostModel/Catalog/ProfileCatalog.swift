@@ -143,9 +143,26 @@ package struct ProfileCatalog: Sendable {
     /// True where it is known what the accelerator reaches of its data sheet.
     func isMeasured(_ accelerator: String) -> Bool { efficiencyIndex[accelerator] != nil }
 
-    package func efficiency(of accelerator: String) -> Efficiency {
-        efficiencyIndex[accelerator] ?? efficiencyIndex["default"] ?? Efficiency(accelerator: "default")
+    /// What is known of the accelerator; the default where nobody measured it, with all-reduces at the share of its link's
+    /// rate that the measured accelerator with the most similar link reaches.
+    func efficiency(of accelerator: Accelerator) -> Efficiency {
+        if let measured = efficiencyIndex[accelerator.name] { return measured }
+        var result = efficiencyIndex["default"] ?? Efficiency(accelerator: "default")
+        let link = accelerator.scaleUpBandwidth ?? ProfileCatalog.leastLink
+        var nearest: (ratio: Double, reached: Efficiency)?
+        for other in accelerators {
+            guard let reached = efficiencyIndex[other.name], let its = other.scaleUpBandwidth, its > 0 else { continue }
+            let apart = max(link, its) / min(link, its)
+            if nearest.map({ apart < max($0.ratio, 1 / $0.ratio) }) ?? true { nearest = (link / its, reached) }
+        }
+        guard let nearest, nearest.ratio > 0 else { return result }
+        result.allReduceBandwidth = nearest.reached.allReduceBandwidth.multiplied(by: nearest.ratio)
+        result.allReduce = nearest.reached.allReduce
+        return result
     }
+
+    /// PCIe 4.0 x16, one way: what accelerators of one machine have at least.
+    private static let leastLink = 32e9
 
     private func dtype(_ dtype: WeightDtype, of model: String) -> WeightDtype {
         guard let facts = self.model(named: model), facts.isNativeOnly else { return dtype }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Glibc
+
 /// Coefficients from hardware facts and a model's shape alone.
 ///
 /// Each coefficient is the larger limit of the data sheet (bytes ÷ bandwidth or operations ÷ rate), divided by the
@@ -29,7 +31,7 @@ package struct Roofline: Sendable, Hashable {
         let sharedParameters = max(model.parameters - model.expertParameters, 0)
         let first = sharedParameters * dtype.bytesPerParameter + expertBytes * expertShare
         // Two all-reduces per layer, after attention and after the MLP; `allReduce` counts the pair of two ranks.
-        let reduces = tensorParallel > 1 ? layers * efficiency.allReduce * (1 + Roofline.log2(ranks)) : 0
+        let reduces = tensorParallel > 1 ? layers * efficiency.allReduce * (1 + log2(ranks)) : 0
         let perLayer =
             efficiency.perLayer + (dtype == .bfloat16 ? 0 : efficiency.perQuantizedLayer)
             + (model.isMixtureOfExperts ? efficiency.perExpertLayer : 0)
@@ -122,16 +124,5 @@ package struct Roofline: Sendable, Hashable {
         let growing = Double(max(model.layers - model.windowedLayers, 1))
         let values = model.latentDimension > 0 ? 192.0 + 128.0 : 2 * Double(model.headDimension)
         return 2 * Double(model.attentionHeads) * values * growing
-    }
-
-    /// Base-two logarithm of a rank count, without Foundation: 1, 2, 4, 8 … and between them linear.
-    private static func log2(_ ranks: Double) -> Double {
-        var rest = max(ranks, 1)
-        var result = 0.0
-        while rest >= 2 {
-            rest /= 2
-            result += 1
-        }
-        return result + (rest - 1)
     }
 }

@@ -17,8 +17,8 @@ struct ProfilesFit: ParsableCommand {
         discussion: """
             Sends a bounded, announced sequence of completions: prompts of growing length, cached prefixes, growing \
             batches. The server should be idle otherwise. Ctrl-C stops it; then nothing is written. The file goes into \
-            the folder of profiles, where it takes the place of a shipped fit of the same accelerator, model, \
-            parallelism, dtype and engine.
+            the folder of profiles, under any name but those that are shipped there and outside fits/: there it takes \
+            the place of a shipped fit of the same accelerator, model, parallelism, dtype and engine.
             Example: epp-pd profiles fit --endpoint http://10.0.0.7:8000 --model Qwen/Qwen3-8B --accelerator l40s
             Exit codes: 0, 1 when the server could not be measured, 2 wrong usage, 130 when stopped.
             """
