@@ -45,6 +45,15 @@ static inline CURLcode epp_curl_set_write(CURL *handle, epp_curl_write function,
     return code == CURLE_OK ? curl_easy_setopt(handle, CURLOPT_WRITEDATA, context) : code;
 }
 
+typedef int (*epp_curl_progress)(void *context, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
+
+// Called at least about once a second while a transfer runs; anything but 0 gives it up.
+static inline CURLcode epp_curl_set_progress(CURL *handle, epp_curl_progress function, void *context) {
+    CURLcode code = curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, function);
+    if (code == CURLE_OK) code = curl_easy_setopt(handle, CURLOPT_XFERINFODATA, context);
+    return code == CURLE_OK ? epp_curl_set_long(handle, CURLOPT_NOPROGRESS, 0) : code;
+}
+
 static inline CURLcode epp_curl_set_header(CURL *handle, epp_curl_write function, void *context) {
     CURLcode code = curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, function);
     return code == CURLE_OK ? curl_easy_setopt(handle, CURLOPT_HEADERDATA, context) : code;

@@ -17,12 +17,41 @@ package enum ProfileText {
         if facts.windowedLayers > 0 { parts.append("windowed: [\(facts.windowedLayers), \(facts.window)]") }
         if facts.latentDimension > 0 { parts.append("latent: \(facts.latentDimension)") }
         if facts.nativeDtype != .bfloat16 { parts.append("dtype: \(facts.nativeDtype.rawValue)") }
+        if !facts.isVerified { parts.append("verified: false") }
         if !facts.source.isEmpty { parts.append("source: \(quoted(facts.source))") }
         return "  - {\(parts.joined(separator: ", "))}\n"
     }
 
-    /// A whole file with one fit.
-    package static func file(_ fit: FittedConfiguration) -> String {
+    /// A line under `accelerators:`.
+    static func accelerator(_ facts: Accelerator) -> String {
+        func giga(_ value: Double?, _ key: String, _ unit: Double) -> String? {
+            value.map { "\(key): \(number($0 / unit))" }
+        }
+        let parts = [
+            "name: \(quoted(facts.name))", giga(facts.memoryBytes, "memoryGB", 1e9),
+            giga(facts.memoryBandwidth, "memoryGBps", 1e9), giga(facts.bfloat16Flops, "bf16", 1e12),
+            giga(facts.fp8Flops, "fp8", 1e12), giga(facts.fp4Flops, "fp4", 1e12),
+            giga(facts.scaleUpBandwidth, "scaleUpGBps", 1e9),
+            giga(facts.networkBandwidth.map { $0 * 8 }, "networkGbps", 1e9),
+            "usdPerHour: \(number(facts.pricePerHour))", facts.isVerified ? nil : "verified: false",
+            facts.source.isEmpty ? nil : "source: \(quoted(facts.source))",
+        ]
+        return "  - {\(parts.compactMap(\.self).joined(separator: ", "))}\n"
+    }
+
+    /// A whole file with one fit, and entries of what it names that are to stand beside it.
+    package static func file(
+        _ fit: FittedConfiguration,
+        models: [ModelFacts] = [],
+        accelerators: [Accelerator] = []
+    ) -> String {
+        let described =
+            (accelerators.isEmpty ? "" : "accelerators:\n" + accelerators.map(accelerator).joined())
+            + (models.isEmpty ? "" : "models:\n" + models.map { model($0) }.joined())
+        return described + file(of: fit)
+    }
+
+    private static func file(of fit: FittedConfiguration) -> String {
         let (p, d, s) = (fit.prefill, fit.decode, fit.mixed)
         func ms(_ value: Double) -> String { number(value * 1e3) }
         func perThousand(_ value: Double) -> String { number(value * 1e6) }

@@ -5,6 +5,11 @@ internal import Glibc
 
 /// What is assumed of what nobody knows.
 extension ProfileCatalog {
+    /// The default that stands in for an accelerator that no profile describes, under its canonical name.
+    package func assumedAccelerator(named name: String) -> Accelerator {
+        ProfileCatalog.conservativeAccelerator(named: acceleratorName(name))
+    }
+
     /// Between an L4 and an A100: slow enough that an unknown pod is not flooded, and calibration corrects it upwards.
     static func conservativeAccelerator(named name: String) -> Accelerator {
         Accelerator(

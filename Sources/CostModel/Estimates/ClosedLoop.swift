@@ -10,9 +10,10 @@ extension PodProfile {
     /// Each of the other B − 1 requests stops this one for its own prefill once per O steps. `input`, `output`: tokens
     /// of one request.
     package func closedLoopTPOT(batch: Double, input: Double, output: Double) -> Seconds {
-        let b = max(batch, 1)
-        let (i, o) = (max(input, 0), max(output, 1))
-        let others = (b - 1) * prefill.duration(newTokens: Int(min(i, 1e9)), cachedTokens: 0).rawValue / o
+        // Comparisons that NaN fails; and no figure makes infinity divide infinity.
+        let b = batch >= 1 ? min(batch, 1e9) : 1
+        let (i, o) = (input >= 0 ? min(input, 1e9) : 0, output >= 1 ? min(output, 1e9) : 1)
+        let others = (b - 1) * prefill.duration(newTokens: Int(tokens: i), cachedTokens: 0).rawValue / o
         return decode.step(batch: b, kvTokens: b * (i + o / 2)) + Seconds(others)
     }
 }

@@ -30,7 +30,8 @@ package struct StepTime: Sendable, Hashable {
 
     package func estimate(_ profile: PodProfile) -> PhaseEstimate {
         switch phase {
-        case .prefill: profile.prefillEstimate(newTokens: Int(newTokens), cachedTokens: Int(cachedTokens))
+        case .prefill:
+            profile.prefillEstimate(newTokens: Int(tokens: newTokens), cachedTokens: Int(tokens: cachedTokens))
         case .decode: profile.decodeEstimate(batch: batch, kvTokens: kvTokens)
         case .mixed:
             profile.stepEstimate(

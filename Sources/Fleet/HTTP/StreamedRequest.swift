@@ -10,13 +10,18 @@ package import CostModel
 @safe package final class StreamedRequest {
     private let handle: UnsafeMutableRawPointer
     private var receive: (Span<UInt8>) -> Bool = { _ in true }
+    private let isStopped: @Sendable () -> Bool
 
-    /// - Returns: nil where libcurl has no memory.
-    package init?() {
+    /// nil where libcurl has no memory.
+    ///
+    /// - Parameter isStopped: asked at least about once a second; true gives a transfer up, even while nothing arrives.
+    package init?(isStopped: @escaping @Sendable () -> Bool = { false }) {
         guard CurlLibrary.isReady, let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = handle
+        self.isStopped = isStopped
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe epp_curl_set_write(handle, receivePiece, context)
+        unsafe epp_curl_set_progress(handle, askToStop, context)
         unsafe epp_curl_set_common(handle, "http,https")
         // Tokens are timed: none may wait for the next.
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_NODELAY, 1)
@@ -79,9 +84,23 @@ package import CostModel
         return .success(status)
     }
 
+    fileprivate var shallStop: Bool { isStopped() }
+
     fileprivate func take(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         receive(unsafe Span(_unsafeElements: bytes))
     }
+}
+
+/// libcurl's progress callback, with the same context as the write callback.
+private func askToStop(
+    _ context: UnsafeMutableRawPointer?,
+    _: curl_off_t,
+    _: curl_off_t,
+    _: curl_off_t,
+    _: curl_off_t
+) -> Int32 {
+    guard let context = unsafe context else { return 1 }
+    return unsafe Unmanaged<StreamedRequest>.fromOpaque(context).takeUnretainedValue().shallStop ? 1 : 0
 }
 
 /// libcurl's write callback. `context` is the object that `StreamedRequest.init` set, alive while its handle is.

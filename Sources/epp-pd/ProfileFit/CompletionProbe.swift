@@ -23,12 +23,23 @@ struct CompletionProbe: Sendable {
         var description: String
     }
 
+    /// A count of tokens as a server states it: whatever it sends, within what a request can have.
+    struct TokenCount: Decodable {
+        static let limits = 0.0...10_000_000.0
+        var value: Int
+
+        init(from decoder: any Decoder) throws {
+            let stated = try decoder.singleValueContainer().decode(Double.self)
+            value = Int(min(max(stated, Self.limits.lowerBound), Self.limits.upperBound))
+        }
+    }
+
     private struct Chunk: Decodable {
         struct Choice: Decodable { var text: String? }
         struct Usage: Decodable {
-            struct Details: Decodable { var cached_tokens: Int? }
-            var prompt_tokens: Int?
-            var completion_tokens: Int?
+            struct Details: Decodable { var cached_tokens: TokenCount? }
+            var prompt_tokens: TokenCount?
+            var completion_tokens: TokenCount?
             var prompt_tokens_details: Details?
         }
 
@@ -68,7 +79,9 @@ struct CompletionProbe: Sendable {
         } catch {
             throw Failure(description: "the request cannot be encoded: \(error)")
         }
-        guard let client = StreamedRequest() else { throw Failure(description: "libcurl has no memory") }
+        guard let client = StreamedRequest(isStopped: isStopped) else {
+            throw Failure(description: "libcurl has no memory")
+        }
         var reader = EventReader()
         var answer = Answer(sent: clock.now, arrivals: [], promptTokens: 0)
         let result = client.post(url: url, body: body, bearer: key, timeout: timeout) { bytes in
@@ -86,16 +99,19 @@ struct CompletionProbe: Sendable {
         return answer
     }
 
-    private static func take(_ line: [UInt8], at now: Instant, into answer: inout Answer) {
+    /// Takes one event's payload; what is no JSON object of the kind is passed over.
+    static func take(_ line: [UInt8], at now: Instant, into answer: inout Answer) {
         guard let chunk = try? JSONDecoder().decode(Chunk.self, from: Data(line)) else { return }
         if let usage = chunk.usage {
-            answer.promptTokens = usage.prompt_tokens ?? answer.promptTokens
-            answer.cachedTokens = usage.prompt_tokens_details?.cached_tokens ?? answer.cachedTokens
+            answer.promptTokens = usage.prompt_tokens?.value ?? answer.promptTokens
+            answer.cachedTokens = usage.prompt_tokens_details?.cached_tokens?.value ?? answer.cachedTokens
         }
         let hasText = chunk.choices?.contains { !($0.text ?? "").isEmpty } ?? false
         guard hasText else {
             // The last word on how many tokens there were, where chunks could hold several.
-            if let total = chunk.usage?.completion_tokens, let last = answer.arrivals.last, total > last.tokens {
+            if let total = chunk.usage?.completion_tokens?.value, let last = answer.arrivals.last, last.tokens > 0,
+                total > last.tokens
+            {
                 let factor = Double(total) / Double(last.tokens)
                 for index in answer.arrivals.indices {
                     answer.arrivals[index].tokens = Int((Double(answer.arrivals[index].tokens) * factor).rounded())
@@ -104,7 +120,7 @@ struct CompletionProbe: Sendable {
             return
         }
         let before = answer.arrivals.last?.tokens ?? 0
-        let tokens = max(chunk.usage?.completion_tokens ?? before + 1, before + 1)
+        let tokens = max(chunk.usage?.completion_tokens?.value ?? before + 1, before + 1)
         answer.arrivals.append((now, tokens))
     }
 }

@@ -14,6 +14,7 @@ struct ServerProbe {
     private var prompts: ProbePrompt
     /// What did not work, in the order met.
     private(set) var problems: [String] = []
+    private var cacheWatch = CacheWatch()
 
     /// A server that fails so often is not worth asking on.
     private static let mostProblems = 5
@@ -29,6 +30,8 @@ struct ServerProbe {
     struct Measurements {
         var prefills: [ProfileFitting.PrefillSample] = []
         var decodes: [ProfileFitting.DecodeSample] = []
+        /// Why the server's prefix cache makes these worthless, nil where it was in the state that the plan wants.
+        var cacheProblem: String?
     }
 
     /// `progress` gets a line after each measurement.
@@ -43,6 +46,11 @@ struct ServerProbe {
                     "prefill \(index + 1)/\(plan.prefills.count): \(Int(sample.newTokens)) new, "
                         + "\(Int(sample.cachedTokens)) cached: \(Numbers.milliseconds(sample.ttft.rawValue)) ms"
                 )
+            }
+            if let problem = cacheWatch.problem {
+                // Nothing that follows could mend it.
+                result.cacheProblem = problem
+                return result
             }
         }
         for (index, decode) in plan.decodes.enumerated() where !probe.isStopped() {
@@ -82,15 +90,17 @@ struct ServerProbe {
         -> ProfileFitting.PrefillSample?
     {
         var samples: [(ttft: Double, new: Double, cached: Double)] = []
-        for _ in 0..<self.plan.repeats {
+        for _ in 0..<self.plan.repeats where !probe.isStopped() {
             var prompt = prompts.text(tokens: plan.cachedTokens > 0 ? plan.cachedTokens : plan.newTokens)
+            var warm = 0
             if plan.cachedTokens > 0 {
-                _ = try probe.send(prompt: prompt, outputTokens: 1)
+                warm = try probe.send(prompt: prompt, outputTokens: 1).promptTokens
                 prompt += " " + prompts.text(tokens: plan.newTokens)
             }
             let answer = try probe.send(prompt: prompt, outputTokens: 1)
             guard let ttft = answer.ttft else { continue }
             let total = answer.promptTokens > 0 ? answer.promptTokens : plan.newTokens + plan.cachedTokens
+            if let cached = answer.cachedTokens { cacheWatch.note(cached: cached, planned: warm) }
             // A server that does not say is taken to have cached what it could.
             let cached = min(answer.cachedTokens ?? plan.cachedTokens, total)
             samples.append((ttft.rawValue, Double(total - cached), Double(cached)))

@@ -20,6 +20,9 @@ struct ProfilesFit: ParsableCommand {
             the folder of profiles, under any name but those that are shipped there and outside fits/: there it takes \
             the place of a shipped fit of the same accelerator, model, parallelism, dtype and engine.
             Example: epp-pd profiles fit --endpoint http://10.0.0.7:8000 --model Qwen/Qwen3-8B --accelerator l40s
+            A model or accelerator that no profile describes gets an entry of its own beside the fit: the model's from \
+            --config, the accelerator's from --memory-gb, --memory-gbps and --tflops, or with figures that are marked as \
+            assumed. Without a model's entry no other parallelism can be estimated from the fit.
             Exit codes: 0, 1 when the server could not be measured, 2 wrong usage, 130 when stopped.
             """
     )
@@ -53,8 +56,18 @@ struct ProfilesFit: ParsableCommand {
     var keyVariable = "OPENAI_API_KEY"
     @Option(help: "The server runs so many times faster than its profile (mock servers).")
     var timeScale = 1.0
-    @Option(help: "Seed of the prompts.")
-    var seed: UInt64 = 1
+    @Option(help: "Seed of the prompts. Default: drawn at random, so that no server has seen them.")
+    var seed: UInt64?
+    @Option(help: "The model's config.json, for a model that no profile describes.")
+    var config: String?
+    @Option(name: .customLong("memory-gb"), help: "Memory of an accelerator that no profile describes, 10^9 bytes.")
+    var memory: Double?
+    @Option(name: .customLong("memory-gbps"), help: "Its memory's bandwidth, 10^9 bytes per second.")
+    var memoryBandwidth: Double?
+    @Option(help: "Its dense bfloat16 operations per second, 10^12.")
+    var tflops: Double?
+    @Option(help: "Its dollars per hour.")
+    var pricePerHour: Double?
     @Flag(help: "Print the result as one JSON object on one line.")
     var json = false
 
@@ -79,7 +92,15 @@ struct ProfilesFit: ParsableCommand {
         guard timeScale > 0, timeScale <= 1000 else {
             throw ValidationError("--time-scale must be above 0 and at most 1000")
         }
-        if let dtype, WeightDtype(named: dtype) == nil {
+        for (name, value, range) in [
+            ("memory-gb", memory, 1.0...10_000), ("memory-gbps", memoryBandwidth, 10...200_000),
+            ("tflops", tflops, 1...200_000), ("price-per-hour", pricePerHour, 0...1000),
+        ] {
+            if let value, !range.contains(value) {
+                throw ValidationError("--\(name) must be from \(range.lowerBound) to \(range.upperBound)")
+            }
+        }
+        if let dtype, !WeightDtype.isAccepted(dtype) {
             throw ValidationError("--dtype must be bfloat16, fp8, fp4 or int4, not \(dtype)")
         }
     }
@@ -90,9 +111,13 @@ struct ProfilesFit: ParsableCommand {
 
     /// Longer than the longest prompt takes on the slowest accelerator.
     private static let timeout = Seconds(600)
+    /// A fit that is further off in the mean is none: the server was busy, or did not do what it was asked.
+    private static let greatestError = 0.25
 
     func run() throws {
         let catalog = try profiles.catalog()
+        // Read first: nobody should measure for minutes to hear of a typing error.
+        let stubs = try FitStubs(self, catalog)
         let plan = ProbePlan(
             longestPrompt: maxPrompt,
             largestBatch: maxConcurrency,
@@ -100,25 +125,51 @@ struct ProfilesFit: ParsableCommand {
             repeats: repeats,
             outputTokens: outputTokens
         )
+        let seed = seed ?? UInt64.random(in: 1...UInt64(UInt32.max))
         Console.error(
-            "\(plan.requests) requests with about \(plan.promptTokens) prompt tokens follow, to \(endpoint); Ctrl-C stops"
+            "\(plan.requests) requests with about \(plan.promptTokens) prompt tokens follow, to \(endpoint), "
+                + "seed \(seed); Ctrl-C stops"
         )
         let stop = Stop()
+        let interrupts = watchInterrupts(stop)
+        defer { interrupts.cancel() }
+        let measurements: ServerProbe.Measurements
+        let fit: ProfileFitting.Fit
+        do {
+            measurements = try measure(plan, seed: seed, stop)
+            fit = try ProfileFitting.fit(prefills: measurements.prefills, decodes: measurements.decodes)
+        } catch {
+            // What a stopped measurement failed of does not matter.
+            if stop.flag.load(ordering: .relaxed) { throw ExitCode(130) }
+            Console.error("\(error)")
+            throw ExitCode(1)
+        }
+        try check(fit)
+        let entry = configuration(fit, measurements, catalog, stubs)
+        try write(ProfileText.file(entry, models: stubs.models, accelerators: stubs.accelerators), entry)
+        for note in stubs.notes { Console.error(note) }
+        guard json else { return show(entry) }
+        print(try JSONLine.encode(Report(entry)))
+    }
+
+    /// The first Ctrl-C gives up the requests under way, which cancels them at the server; a second one does not wait.
+    private func watchInterrupts(_ stop: Stop) -> any DispatchSourceSignal {
         signal(SIGINT, SIG_IGN)
         let interrupts = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
         interrupts.setEventHandler {
-            stop.flag.store(true, ordering: .relaxed)
+            if stop.flag.exchange(true, ordering: .relaxed) { Foundation.exit(130) }
             Console.error("stopping; nothing is written")
-            // Answers under way may be long: leaving closes their connections, which cancels them at the server.
-            Foundation.exit(130)
         }
         interrupts.resume()
-        let key = ProcessInfo.processInfo.environment[keyVariable]
+        return interrupts
+    }
+
+    private func measure(_ plan: ProbePlan, seed: UInt64, _ stop: Stop) throws -> ServerProbe.Measurements {
         var server = ServerProbe(
             probe: CompletionProbe(
                 url: endpoint + (endpoint.hasSuffix("/") ? "" : "/") + "v1/completions",
                 model: model,
-                key: key,
+                key: ProcessInfo.processInfo.environment[keyVariable],
                 clock: ModelClock(scale: timeScale),
                 timeout: Self.timeout,
                 isStopped: { stop.flag.load(ordering: .relaxed) }
@@ -126,33 +177,37 @@ struct ProfilesFit: ParsableCommand {
             plan: plan,
             seed: seed
         )
-        let measurements: ServerProbe.Measurements
-        let fit: ProfileFitting.Fit
-        do {
-            measurements = try server.run { Console.error($0) }
-            for problem in server.problems { Console.error("left out: \(problem)") }
-            fit = try ProfileFitting.fit(prefills: measurements.prefills, decodes: measurements.decodes)
-        } catch {
-            Console.error("\(error)")
+        let measurements = try server.run { Console.error($0) }
+        guard !stop.flag.load(ordering: .relaxed) else { throw ExitCode(130) }
+        for problem in server.problems { Console.error("left out: \(problem)") }
+        if let problem = measurements.cacheProblem { throw CompletionProbe.Failure(description: problem) }
+        return measurements
+    }
+
+    private func check(_ fit: ProfileFitting.Fit) throws {
+        for (phase, error) in [("prefill", fit.prefillError), ("decode", fit.decodeError)] {
+            guard error > Self.greatestError || !error.isFinite else { continue }
+            Console.error(
+                "the fit of \(phase) is off by \(Numbers.fixed(error * 100, 0)) % where a measurement is left out, more "
+                    + "than \(Numbers.fixed(Self.greatestError * 100, 0)) %: nothing is written. Was the server idle?"
+            )
             throw ExitCode(1)
         }
-        let entry = configuration(fit, measurements, catalog)
-        try write(ProfileText.file(entry), entry)
-        guard json else { return show(entry) }
-        print(try JSONLine.encode(Report(entry)))
     }
 
     private func configuration(
         _ fit: ProfileFitting.Fit,
         _ measurements: ServerProbe.Measurements,
-        _ catalog: ProfileCatalog
+        _ catalog: ProfileCatalog,
+        _ stubs: FitStubs
     ) -> FittedConfiguration {
+        let native = dtype == nil && ModelName(model).dtype == nil ? stubs.models.first?.nativeDtype : nil
         let day = ISO8601DateFormatter().string(from: Date()).prefix(10)
         return FittedConfiguration(
             accelerator: catalog.acceleratorName(accelerator),
             model: catalog.modelName(model),
             tensorParallel: tensorParallel,
-            dtype: catalog.weightDtype(dtype, model: model),
+            dtype: native ?? catalog.weightDtype(dtype, model: model),
             engine: engine,
             prefill: fit.prefill,
             decode: fit.decode,
