@@ -52,6 +52,7 @@ import Testing
              "quantization_config": {"quant_method": "fp8"}}
             """
         )
+        #expect(facts.headDimension == 128)
         #expect(near(facts.parameters, 671) && abs(facts.activeParameters / 37e9 - 1) < 0.03)
         #expect(facts.kvBytesPerToken(dtype: .bfloat16) == 70_272)
     }
@@ -70,6 +71,116 @@ import Testing
         #expect(near(facts.parameters, 116.8))
         #expect(facts.windowedLayers == 18 && facts.window == 128 && facts.nativeDtype == .fp4)
         #expect(facts.kvBytesPerToken(dtype: .bfloat16) == 36_864)
+    }
+
+    static let dense = """
+        "num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32, "vocab_size": 151936
+        """
+
+    @Test(arguments: [
+        (
+            "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"group_0\": {\"weights\": "
+                + "{\"num_bits\": 4, \"type\": \"int\"}, \"input_activations\": null}}}", WeightDtype.int4
+        ),
+        (
+            "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"group_0\": {\"weights\": "
+                + "{\"num_bits\": 4, \"type\": \"float\"}}}}", .fp4
+        ),
+        (
+            "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"group_0\": {\"weights\": "
+                + "{\"num_bits\": 8, \"type\": \"float\"}}}}", .fp8
+        ),
+        ("{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"load_in_8bit\": false}", .int4),
+        ("{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": true}", .fp8),
+        ("{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}", .fp4),
+        ("{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\"}", .fp8),
+        ("{\"quant_method\": \"modelopt\", \"quant_algo\": \"W4A16_AWQ\"}", .int4),
+        ("{\"quant_method\": \"gptq\", \"bits\": 4}", .int4), ("{\"quant_method\": \"gptq\", \"bits\": 8}", .fp8),
+        ("{\"quant_method\": \"awq\", \"bits\": 4}", .int4), ("{\"quant_method\": \"mxfp4\"}", .fp4),
+        ("{\"quant_method\": \"fbgemm_fp8\"}", .fp8),
+    ])
+    func quantizations(stated: String, expected: WeightDtype) throws {
+        let facts = try read("{\(Self.dense), \"quantization_config\": \(stated)}")
+        #expect(facts.nativeDtype == expected && facts.isVerified)
+    }
+
+    @Test func aQuantizationThatNobodyKnowsIsSaidToBeAssumed() throws {
+        let facts = try read("{\(Self.dense), \"quantization_config\": {\"quant_method\": \"novel\"}}")
+        #expect(!facts.isVerified && facts.source.hasSuffix("assumed: dtype"))
+        let line = "models:\n" + ProfileText.model(facts)
+        #expect(try ProfileLoader.read(text: line, file: "x.yaml").models.first?.isVerified == false)
+    }
+
+    /// Gemma-3-4B states neither heads nor vocabulary, Gemma-3-27B no vocabulary.
+    @Test func whatAFamilyLeavesOutIsAssumed() throws {
+        let small = try read(
+            """
+            {"model_type": "gemma3", "text_config": {"hidden_size": 2560, "intermediate_size": 10240,
+             "model_type": "gemma3_text", "num_hidden_layers": 34, "sliding_window": 1024}}
+            """
+        )
+        #expect(abs(small.parameters / 3.88e9 - 1) < 0.02)
+        #expect(small.headDimension == 256 && small.kvHeads == 4 && small.attentionHeads == 8)
+        #expect(small.windowedLayers == 29 && small.window == 1024)
+        #expect(!small.isVerified && small.source.contains("vocab_size") && small.source.contains("head_dim"))
+        let large = try read(
+            """
+            {"model_type": "gemma3", "text_config": {"head_dim": 128, "hidden_size": 5376, "intermediate_size": 21504,
+             "model_type": "gemma3_text", "num_attention_heads": 32, "num_hidden_layers": 62,
+             "num_key_value_heads": 16, "sliding_window": 1024}}
+            """
+        )
+        #expect(near(large.parameters, 27.0) && large.windowedLayers == 52)
+    }
+
+    @Test(arguments: [("Scout", 1, 16, 107.8, 17.2), ("Maverick", 2, 128, 400.7, 17.2)])
+    func llama4(name: String, step: Int, experts: Int, total: Double, active: Double) throws {
+        let facts = try read(
+            """
+            {"model_type": "llama4", "text_config": {"model_type": "llama4_text", "head_dim": 128, "hidden_size": 5120,
+             "interleave_moe_layer_step": \(step), "intermediate_size": 8192, "intermediate_size_mlp": 16384,
+             "num_attention_heads": 40, "num_experts_per_tok": 1, "num_hidden_layers": 48, "num_key_value_heads": 8,
+             "num_local_experts": \(experts), "vocab_size": 202048, "attention_chunk_size": 8192,
+             "tie_word_embeddings": false}}
+            """
+        )
+        #expect(near(facts.parameters, total) && near(facts.activeParameters, active), "\(name)")
+        #expect(facts.windowedLayers == 36 && facts.window == 8192 && facts.isVerified)
+    }
+
+    /// Qwen3-Next-80B-A3B: every fourth layer has ordinary attention, the others a state of fixed size.
+    @Test func linearAttention() throws {
+        let facts = try read(
+            """
+            {"model_type": "qwen3_next", "decoder_sparse_step": 1, "full_attention_interval": 4, "head_dim": 256,
+             "hidden_size": 2048, "intermediate_size": 5120, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+             "linear_num_value_heads": 32, "linear_value_head_dim": 128, "moe_intermediate_size": 512,
+             "num_attention_heads": 16, "num_experts": 512, "num_experts_per_tok": 10, "num_hidden_layers": 48,
+             "num_key_value_heads": 2, "shared_expert_intermediate_size": 512, "vocab_size": 151936,
+             "tie_word_embeddings": false, "mlp_only_layers": []}
+            """
+        )
+        #expect(near(facts.parameters, 79.7) && abs(facts.activeParameters / 3.9e9 - 1) < 0.03)
+        #expect(facts.kvBytesPerToken(dtype: .bfloat16) == 12 * 2 * 2 * 256 * 2)
+        #expect(facts.windowedLayers == 36 && facts.window == 512)
+    }
+
+    /// Falcon-7B: a flag says one KV head where a number says 71.
+    @Test func oneKVHeadByAFlag() throws {
+        let facts = try read(
+            """
+            {"model_type": "falcon", "hidden_size": 4544, "num_attention_heads": 71, "num_hidden_layers": 32,
+             "multi_query": true, "new_decoder_architecture": false, "num_kv_heads": 71, "vocab_size": 65024}
+            """
+        )
+        #expect(facts.kvHeads == 1 && facts.headDimension == 64 && near(facts.parameters, 6.92))
+        let newer = try read(
+            """
+            {"model_type": "falcon", "hidden_size": 8192, "num_attention_heads": 128, "num_hidden_layers": 60,
+             "multi_query": true, "new_decoder_architecture": true, "num_kv_heads": 8, "vocab_size": 65024}
+            """
+        )
+        #expect(newer.kvHeads == 8 && near(newer.parameters, 41.3))
     }
 
     @Test(arguments: [

@@ -12,7 +12,10 @@ struct ProfilesAdd: ParsableCommand {
         commandName: "add",
         abstract: "Make a model's facts from a Hugging Face config.json.",
         discussion: """
-            A model that nobody has fitted then lands on the fallback ladder with real numbers.
+            A model that nobody has fitted then lands on the fallback ladder with real numbers. Parameters are counted from \
+            the shape, norms and biases left out. The active ones are what one token passes through, with the embeddings of \
+            tokens in and out: publishers who leave these out state a little less. What the file leaves out is taken from \
+            the model's family, named in the entry's source, and the entry is marked verified: false.
             Example: epp-pd profiles add --config config.json --name acme-30b --output profiles/acme-30b.yaml
             """
     )
@@ -43,7 +46,7 @@ struct ProfilesAdd: ParsableCommand {
             + ProfileText.model(facts, aliases: alias)
         do {
             // What is written must be readable: the loader judges it first.
-            _ = try ProfileLoader.read(text: text, file: output)
+            _ = try ProfileLoader.read(text: text, file: "\(config) (the entry made of it)")
             if output != "-" { try Data(text.utf8).write(to: URL(filePath: output), options: .atomic) }
         } catch {
             Console.error("\(error)")
