@@ -53,16 +53,18 @@ enum ProfileFacts {
         let experts = pair(object.optional("experts"), 0...100_000, "experts per layer, experts per token")
         let windowed = pair(object.optional("windowed"), 0...10_000_000, "layers with a window, tokens of the window")
         let latent = object.integer("latent", in: 0...65536, default: 0)
-        let dtype: WeightDtype = object.choice("dtype", default: .bfloat16)
+        let dtype = object.weightDtype("dtype") ?? .bfloat16
         let isNativeOnly = object.bool("nativeOnly", default: false)
         let isVerified = object.bool("verified", default: true)
         let source = object.string("source", default: "")
         guard let name, let parameters, let layers, let hidden, let heads, let kvHeads, let headDimension
         else { return nil }
-        if let active, active > parameters { object.reject("active must not exceed parameters") }
+        check(object, parameters: parameters, active: active, experts: experts)
         if kvHeads > heads { object.reject("kvHeads must not exceed heads") }
-        if let experts, experts.1 > experts.0 { object.reject("a token cannot use more experts than there are") }
-        if let windowed, windowed.0 > layers { object.reject("windowed names more layers than there are") }
+        if let windowed {
+            if windowed.0 > layers { object.reject("windowed names more layers than there are") }
+            if windowed.0 > 0, windowed.1 == 0 { object.reject("windowed needs a window of at least one token") }
+        }
         return ModelFacts(
             name: name,
             aliases: aliases,
@@ -85,13 +87,47 @@ enum ProfileFacts {
         )
     }
 
+    /// A mixture of experts states both: experts, and what one token passes through.
+    private static func check(
+        _ object: DocumentObject,
+        parameters: Double,
+        active: Double?,
+        experts: (all: Int, used: Int)?
+    ) {
+        if let active, active > parameters { object.reject("active must not exceed parameters") }
+        guard let experts else {
+            if let active, active < parameters { object.reject("active needs experts: [per layer, per token]") }
+            return
+        }
+        guard experts.all >= 2, (1...experts.all).contains(experts.used) else {
+            object.reject("experts must be at least two per layer, of which a token uses at least one and at most all")
+            return
+        }
+        guard let active else {
+            object.reject("experts need active: the parameters that one token passes through")
+            return
+        }
+        let least = parameters * Double(experts.used) / Double(experts.all)
+        // Counts are rounded by who publishes them.
+        if active < least * 0.98 {
+            object.reject(
+                "active must be at least parameters × \(experts.used)/\(experts.all), the experts' share alone"
+            )
+        }
+    }
+
     static func connector(_ object: DocumentObject) -> Connector? {
-        let name = object.required("name")?.string(maxLength: nameLength)
+        let nameValue = object.required("name")
+        let name = nameValue?.string(maxLength: nameLength)
+        if name?.lowercased() == Connector.unknown.name {
+            nameValue?.reject("must not be \(Connector.unknown.name): that is what nobody has described")
+        }
         let aliases = strings(object.optional("aliases"))
         let fixed = object.required("fixedMs")?.number(in: 0...60_000)
         let efficiency = object.number("efficiency", in: 0.01...1, default: Connector.unknown.efficiency)
         let isLayerwise = object.bool("layerwise", default: false)
         let unequal = object.bool("unequalTP", default: true)
+        let error = object.number("error", in: 0...1, default: Connector.describedError)
         let source = object.string("source", default: "")
         guard let name, let fixed else { return nil }
         return Connector(
@@ -101,6 +137,7 @@ enum ProfileFacts {
             efficiency: efficiency,
             isLayerwise: isLayerwise,
             allowsUnequalTensorParallel: unequal,
+            error: error,
             source: source
         )
     }
@@ -162,7 +199,7 @@ enum ProfileFacts {
         let dollars = object.required("usdPerHour")?.number(in: 0...1000)
         let provider = object.string("provider", default: "")
         let kind = object.string("kind", default: "")
-        let date = object.required("date")?.string()
+        let date = object.required("date").flatMap(date)
         let source = object.required("source")?.string()
         guard let accelerator, let dollars, let date, let source else { return nil }
         return ListedPrice(
@@ -175,11 +212,32 @@ enum ProfileFacts {
         )
     }
 
+    /// A year, month or day, or a word that says why there is none.
+    private static func date(_ value: DocumentValue) -> String? {
+        guard let text = value.string() else { return nil }
+        if text == "undated" || text == "unverified" { return text }
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        let ranges = [2000...2100, 1...12, 1...31]
+        let isSound =
+            (1...3).contains(parts.count)
+            && zip(parts, ranges).enumerated().allSatisfy { index, part in
+                part.0.utf8.count == (index == 0 ? 4 : 2) && Int(part.0).map(part.1.contains) ?? false
+            }
+        if isSound { return text }
+        value.reject("must be a date as 2026-09-25 or 2026-09, or undated or unverified, not \(text)")
+        return nil
+    }
+
     /// Longer than any product label; names reach metrics as label values.
     static let nameLength = 128
 
     private static func strings(_ value: DocumentValue?) -> [String] {
-        (value?.list(maxCount: 1000) ?? []).compactMap { $0.string(maxLength: nameLength) }
+        (value?.list(maxCount: 1000) ?? []).compactMap { element in
+            guard let text = element.string(maxLength: nameLength) else { return nil }
+            if text.contains(where: { $0.isLetter || $0.isNumber }) { return text }
+            element.reject("must hold a letter or a digit: an alias of `*` alone would match every name")
+            return nil
+        }
     }
 
     private static func numbers(

@@ -34,7 +34,7 @@ enum ProfileFits {
     private static func configuration(_ object: DocumentObject) -> FittedConfiguration? {
         let model = object.required("model")?.string(maxLength: ProfileFacts.nameLength)
         let tensorParallel = object.required("tp")?.integer(in: 1...1024)
-        let dtype = object.required("dtype")?.choice(WeightDtype.self)
+        let dtype = object.required("dtype")?.weightDtype()
         let overhead = object.optional("ttftOverheadMs")?.number(in: 0...60_000)
         let prefill = object.required("prefill")?.object(prefill)
         let decode = object.required("decode")?.object(decode)

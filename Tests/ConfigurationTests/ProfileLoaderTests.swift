@@ -30,18 +30,43 @@ let shippedProfiles = fixture("../../profiles").standardizedFileURL.path
             "nvidia-l4": "l4", "nvidia-b200": "b200-sxm", "AMD_Instinct_MI300X_OAM": "mi300x",
             "AMD-Instinct-MI300X-VF": "mi300x", "tpu-v5-lite-podslice": "tpu-v5e", "tpu-v6e-slice": "tpu-v6e",
             "p5.48xlarge": "h100-sxm", "g6e.12xlarge": "l40s", "a3-highgpu-8g": "h100-sxm", "g2-standard-48": "l4",
-            "a100_sxm": "a100-sxm", "Standard_ND96isr_H100_v5": "h100-sxm",
+            "a100_sxm": "a100-sxm", "Standard_ND96isr_H100_v5": "h100-sxm", "v6e-8": "tpu-v6e", "v5p-8": "tpu-v5p",
+            "NVIDIA-A100-SXM4-40GB-SHARED": "a100-sxm-40g", "NVIDIA-L4-SHARED": "l4", "NVIDIA-B300-SXM6-AC": "b300-sxm",
+            "mi300x-192gb": "mi300x", "Standard_ND96asr_v4": "a100-sxm-40g", "NC48ads_A100_v4": "a100-pcie",
+            "NC80adis_H100_v5": "h100-nvl", "Standard_NC80adis_H100_v5": "h100-nvl", "ND96is_H100_v5": "h100-sxm",
+            "NV36ads_A10_v5": "a10", "gr6.4xlarge": "l4", "BM.GPU.H100.8": "h100-sxm", "BM.GPU4.8": "a100-sxm-40g",
+            "BM.GPU.A100-v2.8": "a100-sxm", "BM.GPU.MI300X.8": "mi300x", "BM.GPU.L40S.4": "l40s", "VM.GPU.A10.2": "a10",
+            "BM.GPU.B200.8": "b200-sxm",
         ]
         for (name, canonical) in names { #expect(catalog.acceleratorName(name) == canonical, "\(name)") }
     }
 
     @Test(arguments: [
         ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-70b"), ("meta-llama/Llama-2-70b-chat-hf", "llama-3.1-70b"),
-        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("llama3.3:70b", "llama-3.1-70b"),
+        ("llama3.1:8b", "llama-3.1-8b"),
+        ("gpt-oss:20b", "gpt-oss-20b"), ("deepseek-r1:671b", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-v3"), ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4", "deepseek-v3"), ("deepseek-ai/DeepSeek-V3.1", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "qwen3-8b"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.1-70b"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "qwen2.5-32b"),
+        // No entry has its shape: it must not be taken for its teacher.
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-r1-distill-qwen-1.5b"),
+        ("mistralai/Ministral-8B-Instruct-2410", "ministral-8b"), ("moonshotai/Kimi-K2-Instruct-0905", "kimi-k2"),
+        ("moonshotai/Kimi-K2-Thinking", "kimi-k2-thinking"), ("moonshotai/Kimi-K2.5", "kimi-k2-thinking"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"),
         ("codellama/CodeLlama-34b-Instruct-hf", "codellama-34b"), ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b"),
     ])
     func namesOfModels(name: String, canonical: String) throws {
         #expect(try ProfileLoader.load(folder: shippedProfiles).modelName(name) == canonical)
+    }
+
+    @Test func kimiThinkingShipsInInt4() throws {
+        let catalog = try ProfileLoader.load(folder: shippedProfiles)
+        #expect(catalog.weightDtype(nil, model: "moonshotai/Kimi-K2.5") == .int4)
+        #expect(catalog.weightDtype("", model: "moonshotai/Kimi-K2-Instruct") == .fp8)
     }
 
     static let fit = """

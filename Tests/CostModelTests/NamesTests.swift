@@ -31,13 +31,17 @@ import Testing
     @Test func identityKeepsModelsOfOneShapeApart() {
         #expect(catalog.modelIdentity("meta-llama/Llama-3.3-70B-Instruct-FP8") == "llama-3.3-70b-instruct")
         #expect(catalog.modelIdentity("Llama-3.3-70B-Instruct") == "llama-3.3-70b-instruct")
+        #expect(catalog.modelIdentity("Llama-3.3-70B-FP8-Instruct") == "llama-3.3-70b-instruct")
+        #expect(catalog.modelIdentity("fp8-lab") == "fp8-lab")
         #expect(catalog.modelIdentity("Llama-2-70b") != catalog.modelIdentity("Llama-3.1-70b"))
     }
 
     @Test(arguments: [
         ("bf16", "llama-3.1-70b", WeightDtype.bfloat16), ("fp8", "llama-3.1-70b", .fp8),
         ("", "llama-3.1-70b", .bfloat16),
-        ("", "Llama-3.1-70B-FP8", .fp8), ("", "Llama-3.1-70B-AWQ", .int4), ("bfloat16", "gpt-oss-120b", .fp4),
+        ("", "Llama-3.1-70B-FP8", .fp8), ("", "acme/Llama-3.1-70B-FP8-Instruct", .fp8),
+        ("BF16", "Llama-3.1-70B-FP8", .bfloat16), ("FP8", "llama-3.1-70b", .fp8), ("", "Llama-3.1-70B-AWQ", .int4),
+        ("bfloat16", "gpt-oss-120b", .fp4),
         ("mxfp4", "gpt-oss-120b", .fp4), ("", "openai/gpt-oss-120b", .fp4), ("nvfp4", "llama-3.1-70b", .fp4),
         ("", "deepseek-ai/DeepSeek-R1", .fp8), ("nonsense", "llama-3.1-70b", .bfloat16),
     ])

@@ -27,8 +27,22 @@ package struct ModelName: Sendable, Hashable {
             self.dtype = dtype
             break
         }
+        if dtype == nil {
+            // Within the name, as in `llama-3.1-70b-fp8-instruct`: the first part names the model.
+            let parts = key.split(separator: "-")
+            if let at = parts.indices.dropFirst().first(where: { ModelName.dtypeParts[String(parts[$0])] != nil }) {
+                dtype = ModelName.dtypeParts[String(parts[at])]
+                key = (parts[..<at] + parts[(at + 1)...]).joined(separator: "-")
+            }
+        }
         identity = key
     }
+
+    private static let dtypeParts: [String: WeightDtype] = [
+        "fp8": .fp8, "w8a8": .fp8, "fp4": .fp4, "nvfp4": .fp4, "mxfp4": .fp4, "int4": .int4, "awq": .int4,
+        "gptq": .int4,
+        "w4a16": .int4, "bf16": .bfloat16, "bfloat16": .bfloat16,
+    ]
 
     /// Billions of parameters that the name states, such as 13 in `foo-13b-chat` or 0.6 in `bar-0.6b`, as a number of
     /// parameters, and the active ones of a mixture, such as 3 in `30b-a3b`.

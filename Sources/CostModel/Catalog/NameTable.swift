@@ -25,12 +25,12 @@ struct NameTable: Sendable {
         return exact[key] ?? prefixes.first { key.hasPrefix($0.prefix) }?.name
     }
 
-    /// Lower case, with `-` for `_`, `/` and blanks, single, none at the ends.
+    /// Lower case, with `-` for `_`, `/`, `:` (a tag, as in `llama3.3:70b`) and blanks, single, none at the ends.
     static func key(_ name: String) -> String {
         var result: [UInt8] = []
         for byte in name.lowercased().utf8 {
             let isDash = byte == UInt8(ascii: "_") || byte == UInt8(ascii: " ") || byte == UInt8(ascii: "-")
-            if isDash || byte == UInt8(ascii: "/") {
+            if isDash || byte == UInt8(ascii: "/") || byte == UInt8(ascii: ":") {
                 if result.last != UInt8(ascii: "-"), !result.isEmpty { result.append(UInt8(ascii: "-")) }
             } else {
                 result.append(byte)

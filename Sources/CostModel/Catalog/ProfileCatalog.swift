@@ -96,20 +96,32 @@ package struct ProfileCatalog: Sendable {
 
     // MARK: Names
 
+    /// What a name or an alias is compared by: lower case, with single dashes.
+    package static func nameKey(_ name: String) -> String { NameTable.key(name) }
+
     /// The canonical name; the normalised one where nobody knows it.
     ///
-    /// A MIG slice is no whole accelerator: its facts are unknown.
+    /// A MIG slice is no whole accelerator: its facts are unknown. One that containers share in time is whole.
     package func acceleratorName(_ name: String) -> String {
         var key = NameTable.key(name)
         if key.contains("-mig-") { return key }
-        for vendor in ["nvidia-", "amd-instinct-", "amd-", "google-", "intel-", "instinct-"] where key.hasPrefix(vendor)
-        {
+        if key.hasSuffix(ProfileCatalog.sharedSuffix), key.count > ProfileCatalog.sharedSuffix.count {
+            key = String(key.dropLast(ProfileCatalog.sharedSuffix.count))
+        }
+        for vendor in ProfileCatalog.vendorPrefixes where key.hasPrefix(vendor) {
             if let known = acceleratorNames.canonical(key) { return known }
             key = String(key.dropFirst(vendor.count))
             break
         }
         return acceleratorNames.canonical(key) ?? key
     }
+
+    /// What NVIDIA's device plug-in adds to the product where containers take turns.
+    private static let sharedSuffix = "-shared"
+    /// Vendors, and what Azure writes before its sizes.
+    private static let vendorPrefixes = [
+        "nvidia-", "amd-instinct-", "amd-", "google-", "intel-", "instinct-", "standard-",
+    ]
 
     /// The canonical name of the model's shape; the normalised one where nobody knows it.
     package func modelName(_ name: String) -> String {

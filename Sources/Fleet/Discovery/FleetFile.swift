@@ -8,7 +8,6 @@ package enum FleetFile {
     /// More than one picker can use: each endpoint is scraped, and is a candidate of each request.
     package static let maxEndpoints = 10_000
     package static let engines = ["vllm", "sglang", "trtllm", "triton"]
-    package static let dtypes = ["bfloat16", "bf16", "fp8", "fp4", "int4", "mxfp4", "nvfp4"]
     package static let kvDtypes = ["auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 
     /// What a reader of the file may take for granted.

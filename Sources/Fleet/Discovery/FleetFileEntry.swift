@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 import Configuration
+import CostModel
 import Glibc
 import Router
 
@@ -30,7 +31,7 @@ struct FleetFileEntry {
             let portValue = options.needsAddresses ? object.required("port") : object.optional("port")
             let port = portValue.map { UInt16(clamping: $0.integer(in: 1...65_535) ?? 0) } ?? 0
             let tensorParallel = object.integer("tensorParallel", in: 1...1024, default: 1)
-            let dtype = object.optional("dtype")?.choice(of: FleetFile.dtypes)
+            let dtype = object.weightDtype("dtype")?.rawValue
             let kvDtype = object.optional("kvDtype")?.choice(of: FleetFile.kvDtypes) ?? "auto"
             let blockSize = object.optional("blockSize")?.integer(in: 1...65_536)
             let count = object.integer("count", in: 1...maxCount, default: 1)
@@ -62,7 +63,7 @@ struct FleetFileEntry {
                 address: (address ?? nil) ?? "",
                 port: port,
                 tensorParallel: tensorParallel,
-                dtype: dtype.map(canonicalDtype),
+                dtype: dtype,
                 kvDtype: kvDtype,
                 blockSize: blockSize,
                 pool: pool,
@@ -179,14 +180,6 @@ struct FleetFileEntry {
             labels[key] = value.string(maxLength: 256, allowsEmpty: true)
         }
         return labels
-    }
-
-    private static func canonicalDtype(_ name: String) -> String {
-        switch name {
-        case "bf16": "bfloat16"
-        case "mxfp4", "nvfp4": "fp4"
-        default: name
-        }
     }
 }
 

@@ -122,7 +122,7 @@ enum PodChoices {
             throw ValidationError("--accelerators takes NAME[:TENSOR-PARALLEL[:DTYPE]], not \(text)")
         }
         let stated = parts.count > 2 ? parts[2] : dtype
-        if let stated, WeightDtype(named: stated) == nil { throw ValidationError("no dtype is named \(stated)") }
+        if let stated, !WeightDtype.isAccepted(stated) { throw ValidationError("no dtype is named \(stated)") }
         if parts.count > 1 {
             guard let ranks = Int(parts[1]), (1...1024).contains(ranks) else {
                 throw ValidationError("\(text): tensor parallelism must be from 1 to 1024")

@@ -45,6 +45,11 @@ struct Validation: Encodable, Hashable {
         }
         do {
             let catalog = try ProfileLoader.load(folder: folder)
+            let found = ProfileChecks.errors(in: folder, catalog)
+            guard found.isEmpty else {
+                errors += found
+                return catalog
+            }
             checked.append(
                 "\(folder): \(catalog.accelerators.count) accelerators, \(catalog.models.count) models, "
                     + "\(catalog.fits.count) fits"

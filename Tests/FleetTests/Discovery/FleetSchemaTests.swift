@@ -65,10 +65,22 @@ import Testing
 
     @Test func choicesAreTheSame() throws {
         #expect(properties["role"]?["enum"] as? [String] == Role.allCases.map(\.rawValue))
-        #expect(properties["dtype"]?["enum"] as? [String] == FleetFile.dtypes)
         #expect(properties["kvDtype"]?["enum"] as? [String] == FleetFile.kvDtypes)
         let list = try #require((schema["properties"] as? [String: [String: Any]])?["endpoints"])
         #expect(list["maxItems"] as? Int == FleetFile.maxEndpoints)
+    }
+
+    /// Any case, any known name, and nothing at all: as on every command line.
+    @Test func formatsOfWeights() throws {
+        func errors(of dtype: String) throws -> Int {
+            var entry = Self.minimal
+            entry["dtype"] = dtype
+            return try self.errors(entry).count
+        }
+        for name in try #require(properties["dtype"]?["examples"] as? [String]) + ["", "BF16", "FP8", "NVFP4", "awq"] {
+            #expect(try errors(of: name) == 0, "\(name)")
+        }
+        #expect(try errors(of: "fp3") == 1)
     }
 
     /// At each bound the reader accepts, beyond it it refuses.
