@@ -14,8 +14,10 @@ package struct PodProfile: Sendable, Hashable, Codable {
     /// Relative error of a prefill and of a decode prediction, as half of an 80 % band: 0.05 is ±5 %.
     package var prefillError: Double
     package var decodeError: Double
-    /// KV bytes of one token on the whole pod.
+    /// KV bytes of one token on the whole pod, in the layers whose KV grows with the context.
     package var kvBytesPerToken: Double
+    /// The KV of the other layers, nil where there are none.
+    package var kvWindow: KVWindow?
     /// Tokens whose KV fits beside the weights.
     package var kvCapacityTokens: Int
     /// Layers, for the overlap of a layer-wise KV transfer.
@@ -42,7 +44,8 @@ package struct PodProfile: Sendable, Hashable, Codable {
         networkBytesPerSecond: Double,
         memoryBytesPerSecond: Double,
         dollarsPerSecond: Double,
-        source: ProfileSource
+        source: ProfileSource,
+        kvWindow: KVWindow? = nil
     ) {
         self.prefill = prefill
         self.decode = decode
@@ -57,5 +60,6 @@ package struct PodProfile: Sendable, Hashable, Codable {
         self.memoryBytesPerSecond = memoryBytesPerSecond
         self.dollarsPerSecond = dollarsPerSecond
         self.source = source
+        self.kvWindow = kvWindow
     }
 }

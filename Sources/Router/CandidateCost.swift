@@ -26,6 +26,7 @@ extension CostFormula {
         part.kvClass = state.kvClass
         part.network = state.profile.networkBytesPerSecond
         part.kvBytes = state.profile.kvBytesPerToken
+        part.windowTokens = state.profile.kvWindow?.extra(of: part.missingTokens) ?? 0
         part.memory = state.profile.memoryBytesPerSecond
         part.layers = Double(max(state.profile.layers, 1))
         return part
@@ -41,7 +42,12 @@ extension CostFormula {
         let excess = pace.kvTokens + prompt - capacity
         if excess > 0, pace.kvTokens > 0 {
             // A batch of B ending after `remaining` steps each releases its KV at that pace.
-            part.admission = min(excess / pace.kvTokens, 1) * pace.remaining * part.stepBefore
+            part.admission = Queueing.admission(
+                missing: excess,
+                held: pace.kvTokens,
+                remaining: pace.remaining,
+                step: part.stepBefore
+            )
         }
         part.overflowProbability = Spread.probability(above: capacity, mean: mean, margin: margin)
         let tokens = max(request.promptTokens, 1) &+ max(request.outputTokens, 0) / 2
@@ -85,19 +91,16 @@ extension CostFormula {
     /// The prompt on `p`, its KV to `d`, the rest on `d`.
     @inline(__always)
     func pair(_ p: PrefillPart, _ d: DecodePart, _ link: KVLinks.Link) -> CandidateCost {
-        let bytes = d.missingTokens * max(p.kvBytes, d.kvBytes)
+        let bytes = (d.missingTokens + d.windowTokens) * max(p.kvBytes, d.kvBytes)
         var transfer = 0.0
         if bytes > 0 {
-            // `KVTransfer.exposed` of the cost model: formula (6).
-            let serial = bytes / max(min(p.network, d.network, link.bytesPerSecond), Self.leastBandwidth)
-            let repack = link.repacks ? bytes / max(d.memory, Self.leastBandwidth) : 0
-            let fixed = link.fixedCost.rawValue
-            if link.isLayerwise, d.layers > 1 {
-                let hidden = (1 - 1 / d.layers) * p.prefill
-                transfer = fixed + max(fixed + serial - hidden, (fixed + serial) / d.layers) + repack
-            } else {
-                transfer = fixed + serial + repack
-            }
+            transfer = KVTransfer.exposed(
+                fixed: link.fixedCost.rawValue,
+                sending: bytes / max(min(p.network, d.network, link.bytesPerSecond), Self.leastBandwidth),
+                repack: link.repacks ? bytes / max(d.memory, Self.leastBandwidth) : 0,
+                layers: link.isLayerwise ? d.layers : 1,
+                prefill: p.prefill
+            )
             transfer = max(transfer + link.learnedCost, 0)
         }
         return cost(p, d, transfer: transfer, firstStep: d.step, stalled: 0)

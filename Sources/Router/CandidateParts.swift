@@ -47,6 +47,8 @@ struct DecodePart {
     var tpotMiss = 0.0
     /// Prompt tokens whose KV the pod does not hold yet.
     var missingTokens = 0.0
+    /// Tokens that the windows of layers with one weigh beside these.
+    var windowTokens = 0.0
     var share = 0.0
     var mayPair = false
     var kvClass = 0

@@ -119,7 +119,9 @@ struct CostFormula {
         guard tokens > part.cachedTokens, peer.id != state.id else { return }
         let link = links.link(peer.kvClass, at: peer.place, state.kvClass, at: state.place)
         guard link.isAllowed else { return }
-        let bytes = Double(tokens - part.cachedTokens) * max(peer.kvBytes, state.profile.kvBytesPerToken)
+        let missing = Double(tokens - part.cachedTokens)
+        let moved = missing + (state.profile.kvWindow?.extra(of: missing) ?? 0)
+        let bytes = moved * max(peer.kvBytes, state.profile.kvBytesPerToken)
         let network = max(
             min(peer.network, state.profile.networkBytesPerSecond, link.bytesPerSecond),
             Self.leastBandwidth

@@ -68,7 +68,7 @@ package struct StoredPrefix: Sendable, Hashable, Codable {
     @inline(__always)
     func load(missing tokens: Int, at state: PodState) -> Double {
         let rate = max(min(bytesPerSecond, state.profile.networkBytesPerSecond), CostFormula.leastBandwidth)
-        return latency.rawValue + Double(max(tokens, 0)) * state.profile.kvBytesPerToken / rate
+        return latency.rawValue + state.profile.kvBytes(tokens: Double(max(tokens, 0))) / rate
     }
 }
 

@@ -23,6 +23,21 @@ import Testing
         #expect(near(tpot, decode + 15 * prefill / 200))
         // An output of one token, or none, divides by nothing.
         #expect(profile.closedLoopTPOT(batch: 0, input: 0, output: 0).rawValue.isFinite)
+        for odd in [Double.nan, .infinity, -.infinity, -1, 1e300] {
+            #expect(profile.closedLoopTPOT(batch: 4, input: odd, output: 100).rawValue >= 0)
+            #expect(profile.closedLoopTPOT(batch: odd, input: 9, output: odd).rawValue >= 0)
+            for phase in StepTime.Phase.allCases {
+                let time = StepTime(
+                    phase: phase,
+                    newTokens: odd,
+                    cachedTokens: odd,
+                    batch: 1,
+                    kvTokens: 1,
+                    duration: Seconds(1)
+                )
+                if phase != .mixed { #expect(time.estimate(profile).mean.rawValue >= 0) }
+            }
+        }
     }
 
     /// The closed form equals the sum of formula (1) over the chunks.

@@ -103,6 +103,15 @@ import Testing
         #expect(catalog.resolve(query).profile.source == .otherTensorParallel)
     }
 
+    /// No fit has latent attention, and a mixture's experts are its own: the roofline says so.
+    @Test func mixturesAndLatentAttentionAreLessSure() {
+        let dense = resolve("a100-sxm", "qwen3-32b", tp: 8, "bf16").profile
+        let latent = resolve("a100-sxm", "deepseek-v3", tp: 8, "bf16").profile
+        let mixture = resolve("a100-sxm", "gpt-oss-120b", tp: 8, nil).profile
+        #expect(dense.source == .roofline && latent.source == .roofline && mixture.source == .roofline)
+        #expect(dense.decodeError < mixture.decodeError && mixture.decodeError < latent.decodeError)
+    }
+
     @Test func anotherKVDtypeWidensALittle() {
         func error(_ kv: String?) -> Double {
             catalog.profile(

@@ -69,6 +69,54 @@ import Testing
         #expect(plain.exposed(tokens: 0, prefill: Seconds(1)) == .zero)
     }
 
+    /// Layers with a window hold and move the window's tokens, however long the prompt is beyond it.
+    @Test func windowsAreMovedOnce() throws {
+        let sender = catalog.profile(accelerator: "h100-sxm", model: "gpt-oss-120b", tensorParallel: 1)
+        let window = try #require(sender.kvWindow)
+        #expect(window.tokens == 128 && window.share == 1)
+        let perToken = 18.0 * 2 * 8 * 64 * 2
+        #expect(sender.kvBytesPerToken == perToken)
+        #expect(sender.kvBytes(tokens: 100) == 2 * 100 * perToken)
+        #expect(sender.kvBytes(tokens: 8192) == (8192 + 128) * perToken)
+        let transfer = KVTransfer(from: sender, to: sender, repacks: false, connector: catalog.connector(named: "nixl"))
+        let expected = 0.01 + (8192 + 128) * perToken / (50e9 * 0.7)
+        #expect(abs(transfer.exposed(tokens: 8192, prefill: .zero).rawValue - expected) < 1e-12)
+        #expect(abs(transfer.serial(tokens: 8192).rawValue - expected) < 1e-12)
+        let dense = catalog.profile(accelerator: "h100-sxm", model: "llama-3.1-70b", tensorParallel: 4)
+        #expect(dense.kvWindow == nil && dense.kvBytes(tokens: 10) == 10 * 327_680)
+
+        // Of a model that is mostly windows, far fewer tokens fit.
+        var facts = SmallCatalog.qwen32
+        let whole = KVCapacity.tokens(
+            accelerator: SmallCatalog.h100,
+            model: facts,
+            tensorParallel: 2,
+            dtype: .fp8,
+            kvDtype: .bfloat16
+        )
+        facts.windowedLayers = 54
+        facts.window = 1024
+        let windowed = KVCapacity.tokens(
+            accelerator: SmallCatalog.h100,
+            model: facts,
+            tensorParallel: 2,
+            dtype: .fp8,
+            kvDtype: .bfloat16
+        )
+        #expect(abs(Double(windowed) / Double(whole) - 6.4 / (1 + 5.4 / 4)) < 0.01)
+    }
+
+    @Test func theBandOfATransfer() {
+        let transfer = KVTransfer(fixedCost: Seconds(0.01), perToken: 1e-5, overlappedLayers: 80)
+        let prefill = PhaseEstimate(mean: Seconds(0.05), error: 0.2, source: .fitted)
+        let estimate = transfer.estimate(tokens: 8192, prefill: prefill, error: 0.3)
+        #expect(estimate.mean == transfer.exposed(tokens: 8192, prefill: prefill.mean))
+        #expect(estimate.low < estimate.mean && estimate.mean < estimate.high)
+        let sure = PhaseEstimate(mean: Seconds(0.05), error: 0, source: .fitted)
+        let exact = transfer.estimate(tokens: 8192, prefill: sure, error: 0)
+        #expect(exact.low == exact.mean && exact.high == exact.mean)
+    }
+
     @Test func repackingPassesThroughTheReceiversMemory() throws {
         let sender = catalog.profile(accelerator: "a100-sxm", model: "llama-3.1-70b", tensorParallel: 8)
         let receiver = catalog.profile(accelerator: "h100-sxm", model: "llama-3.1-70b", tensorParallel: 4)

@@ -128,7 +128,8 @@ extension ProfileCatalog {
             networkBytesPerSecond: max(line, 1) * ranks * connector(named: query.connector).efficiency,
             memoryBytesPerSecond: target.accelerator.memoryBandwidth * ranks,
             dollarsPerSecond: max(price, 0) * ranks / 3600,
-            source: estimate.source
+            source: estimate.source,
+            kvWindow: target.model.kvWindow
         )
     }
 

@@ -7,6 +7,8 @@ package enum KVCapacity {
     package static let memoryUse = 0.9
     /// Bytes per accelerator for activations, graphs and buffers.
     package static let activationBytes = 3.5e9
+    /// Tokens of a sequence, among which the windows of layers that have one are shared out: every sequence has its own.
+    package static let typicalSequence = 4096.0
     /// The least that is reported: an engine that runs at all holds one short prompt. Reached where the weights as
     /// described do not fit, so that one of the facts is wrong.
     package static let leastTokens = 4096
@@ -24,7 +26,8 @@ package enum KVCapacity {
         let free =
             (memoryUse * accelerator.memoryBytes - activationBytes) * ranks - model.weightBytes(dtype: dtype)
         let perToken = model.kvBytesPerToken(dtype: kvDtype) * model.kvCopies(tensorParallel: tensorParallel)
-        let tokens = free / max(perToken, 1)
+        let windows = (model.kvWindow?.extra(of: typicalSequence) ?? 0) / typicalSequence
+        let tokens = free / max(perToken * (1 + windows), 1)
         guard tokens.isFinite, tokens > Double(leastTokens) else { return leastTokens }
         return Int(min(tokens, Double(mostTokens)))
     }

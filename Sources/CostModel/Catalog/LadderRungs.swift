@@ -76,6 +76,7 @@ extension ProfileCatalog {
         }
         if let nearest = like.min(by: { ($0.distance, $0.fit.label) < ($1.distance, $1.fit.label) }) {
             var estimate = carry(nearest.fit, to: target, as: .likeModel)
+            if target.model.isMixtureOfExperts { estimate.widen(by: LadderError.otherMixture) }
             if let engine, nearest.fit.engine != engine { estimate.widen(by: LadderError.otherEngine) }
             return estimate
         }
@@ -113,6 +114,8 @@ extension ProfileCatalog {
             source: .roofline,
             origin: "hardware facts"
         )
+        if target.model.isMixtureOfExperts { estimate.widen(by: LadderError.otherMixture) }
+        if target.model.latentDimension > 0 { estimate.widen(by: LadderError.latentAttention) }
         if !isMeasured(target.accelerator.name) {
             estimate.widen(by: LadderError.unmeasuredAccelerator)
             if target.tensorParallel > 1 { estimate.widen(by: LadderError.unmeasuredLinks) }

@@ -61,7 +61,9 @@ package struct Roofline: Sendable, Hashable {
         let perPair = Roofline.attentionOperations(model) / attentionFlops
         let kvBytes = model.kvBytesPerToken(dtype: kvDtype) * model.kvCopies(tensorParallel: tensorParallel)
         let perKVToken = kvBytes / (bandwidth * efficiency.kv)
-        let perSequence = perToken + layers * efficiency.perSequenceLayer
+        // Layers with a window read it whole for each sequence, whatever the context.
+        let windows = (model.kvWindow.map { $0.tokens * $0.share } ?? 0) * perKVToken
+        let perSequence = perToken + layers * efficiency.perSequenceLayer + windows
         let perSequenceBelow =
             model.isMixtureOfExperts
             ? perSequence + expertBytes * (1 - expertShare) / streamed / expertKnee
@@ -88,7 +90,7 @@ package struct Roofline: Sendable, Hashable {
             perTokenBelowKnee: model.isMixtureOfExperts ? perTokenBelow : perToken * Roofline.mixedShareBelowKnee,
             perTokenAboveKnee: perToken,
             perPair: perPair,
-            perSequence: layers * efficiency.perSequenceLayer,
+            perSequence: layers * efficiency.perSequenceLayer + windows,
             perKVToken: perKVToken
         )
     }

@@ -41,7 +41,22 @@ package enum Queueing {
         guard missing > 0 else { return .zero }
         guard batch >= 1, kvTokens > 0 else { return longestWait }
         let step = profile.decode.step(batch: batch, kvTokens: kvTokens).rawValue
-        let released = batch / (max(meanOutput, 1) * step) * (kvTokens / batch)
-        return released > 0 ? min(Seconds(missing / released), longestWait) : longestWait
+        return min(
+            Seconds(admission(missing: missing, held: kvTokens, remaining: max(meanOutput, 1), step: step)),
+            longestWait
+        )
+    }
+
+    /// The formula itself: a batch that ends within `remaining` steps gives back what it holds at that pace.
+    ///
+    /// - Parameters:
+    ///   - missing: KV tokens of room, above 0.
+    ///   - held: KV tokens of the batch, above 0. No wait is longer than all of them take.
+    ///   - remaining: steps that a sequence of the batch has left.
+    ///   - step: seconds of one.
+    /// - Returns: seconds until there is room.
+    @inlinable @inline(__always)
+    package static func admission(missing: Double, held: Double, remaining: Double, step: Double) -> Double {
+        min(missing / held, 1) * remaining * step
     }
 }

@@ -29,7 +29,7 @@ extension Simulation {
         requests[index].holdsPrefill = request.isPair
         with(pod) { $0.submit(job, at: $1, into: &$2) }
         guard pulled > 0 else { return }
-        let bytes = Double(pulled) * endpoints[pod].profile.kvBytesPerToken
+        let bytes = endpoints[pod].profile.kvBytes(tokens: Double(pulled))
         requests[index].transfer = Int32(
             network.begin(
                 from: Int(request.pullFrom),
@@ -64,7 +64,7 @@ extension Simulation {
         // Rearranging KV at unequal tensor parallelism passes it once through the receiver's memory.
         if transfer.purpose == 1, link?.repacks == true {
             let (p, d) = (endpoints[transfer.source].profile, endpoints[transfer.target].profile)
-            let bytes = Double(workload.requests[transfer.request].promptTokens) * p.kvBytesPerToken
+            let bytes = p.kvBytes(tokens: Double(workload.requests[transfer.request].promptTokens))
             delay += bytes / max(d.memoryBytesPerSecond, 1)
         }
         queue.push(at: now + delay, .kvArrival, transfer.request, transfer.purpose)
@@ -169,7 +169,7 @@ extension Simulation {
             return
         }
         let profile = endpoints[p].profile
-        let bytes = Double(missing) * profile.kvBytesPerToken
+        let bytes = profile.kvBytes(tokens: Double(missing))
         let layers = link(p, d)?.connector.isLayerwise == true ? Double(max(profile.layers, 1)) : 1
         let hidden = (1 - 1 / layers) * requests[index].prefillStart * network.fullRate(p, d)
         requests[index].transfer = Int32(
