@@ -60,7 +60,7 @@ package struct PredictionTable {
     private mutating func estimate(_ row: Int) -> Result<(PhaseEstimate, String), Problem> {
         do throws(Problem) {
             guard table.isWhole(row) else { throw Problem(reason: "has not as many fields as the header") }
-            let kind = table.text(row, "kind").lowercased()
+            let kind = text(row, "kind").lowercased()
             guard ["prefill", "decode", "step", "tpot"].contains(kind) else {
                 throw Problem(reason: "kind must be prefill, decode, step or tpot, not \"\(kind)\"")
             }
@@ -68,27 +68,28 @@ package struct PredictionTable {
             let profile = pod.profile
             switch kind {
             case "prefill":
-                let new = try number(row, "new_tokens", needed: true)
-                let cached = try number(row, "cached_tokens", needed: false)
-                return .success((profile.prefillEstimate(newTokens: Int(new), cachedTokens: Int(cached)), pod.origin))
+                let new = try number(row, "new_tokens")
+                let cached = try number(row, "cached_tokens")
+                let estimate = profile.prefillEstimate(newTokens: Int(tokens: new), cachedTokens: Int(tokens: cached))
+                return .success((estimate, pod.origin))
             case "decode":
-                let batch = try number(row, "batch", needed: true)
-                let kv = try number(row, "kv_tokens", needed: true)
+                let batch = try number(row, "batch")
+                let kv = try number(row, "kv_tokens")
                 return .success((profile.decodeEstimate(batch: batch, kvTokens: kv), pod.origin))
             case "step":
                 let estimate = profile.stepEstimate(
-                    newTokens: try number(row, "new_tokens", needed: false),
-                    cachedTokens: try number(row, "cached_tokens", needed: false),
-                    batch: try number(row, "batch", needed: false),
-                    kvTokens: try number(row, "kv_tokens", needed: false)
+                    newTokens: try number(row, "new_tokens"),
+                    cachedTokens: try number(row, "cached_tokens"),
+                    batch: try number(row, "batch"),
+                    kvTokens: try number(row, "kv_tokens")
                 )
                 return .success((estimate, pod.origin))
             default:
-                let concurrency = table.text(row, "concurrency").isEmpty ? "batch_size" : "concurrency"
+                let concurrency = text(row, "concurrency").isEmpty ? "batch_size" : "concurrency"
                 let estimate = profile.closedLoopEstimate(
-                    batch: try number(row, concurrency, needed: true),
-                    input: try number(row, "isl", needed: true),
-                    output: try number(row, "osl", needed: true)
+                    batch: try number(row, concurrency),
+                    input: try number(row, "isl"),
+                    output: try number(row, "osl")
                 )
                 return .success((estimate, pod.origin))
             }
@@ -98,7 +99,7 @@ package struct PredictionTable {
     }
 
     private mutating func resolve(_ row: Int, defaultEngine: String?) throws(Problem) -> ProfileResolution {
-        let names = ["accelerator", "model", "tp", "dtype", "engine", "kv_dtype"].map { table.text(row, $0) }
+        let names = ["accelerator", "model", "tp", "dtype", "engine", "kv_dtype"].map { text(row, $0) }
         guard !names[0].isEmpty else { throw Problem(reason: "accelerator is missing") }
         guard !names[1].isEmpty else { throw Problem(reason: "model is missing") }
         let engine = names[4].isEmpty ? defaultEngine : names[4]
@@ -106,10 +107,10 @@ package struct PredictionTable {
         if let known = resolved[key] { return known }
         var ranks = 1
         if !names[2].isEmpty {
-            guard let value = Double(names[2]), value.rounded() == value, (1...1024).contains(value) else {
-                throw Problem(reason: "tp must be an integer from 1 to 1024, not \"\(names[2])\"")
+            guard let value = Double(names[2]), value.rounded() == value, value >= 1 else {
+                throw Problem(reason: "tp must be an integer of at least 1, not \"\(names[2])\"")
             }
-            ranks = Int(value)
+            ranks = Int(min(value, Self.mostRanks))
         }
         let resolution = catalog.resolve(
             ProfileQuery(
@@ -125,16 +126,28 @@ package struct PredictionTable {
         return resolution
     }
 
-    /// More tokens than any model takes, and far from what could overflow.
-    private static let greatest = 1e9
+    /// Far beyond any figure that makes sense, and from what could overflow: more is taken as this.
+    private static let greatest = 1e12
+    private static let mostRanks = 1024.0
 
-    private func number(_ row: Int, _ name: String, needed: Bool) throws(Problem) -> Double {
-        let text = table.text(row, name)
-        if text.isEmpty, !needed { return 0 }
-        guard let value = table.number(row, name), (0...Self.greatest).contains(value) else {
-            throw Problem(reason: "\(name) must be a number from 0 to \(Self.greatest), not \"\(text)\"")
+    /// Blanks around a field, as aligned tables have them, do not count.
+    private func text(_ row: Int, _ name: String) -> String {
+        let field = table.text(row, name)
+        let isBlank = { (character: Character) in character == " " || character == "\t" }
+        guard field.first.map(isBlank) ?? false || field.last.map(isBlank) ?? false else { return field }
+        guard let first = field.firstIndex(where: { !isBlank($0) }), let last = field.lastIndex(where: { !isBlank($0) })
+        else { return "" }
+        return String(field[first...last])
+    }
+
+    /// An absent figure counts as 0.
+    private func number(_ row: Int, _ name: String) throws(Problem) -> Double {
+        let text = text(row, name)
+        if text.isEmpty { return 0 }
+        guard let value = Double(text), value.isFinite, value >= 0 else {
+            throw Problem(reason: "\(name) must be a number of at least 0, not \"\(text)\"")
         }
-        return value
+        return min(value, Self.greatest)
     }
 
     private static func quoted(_ text: String) -> String {

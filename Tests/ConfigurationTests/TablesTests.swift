@@ -88,6 +88,32 @@ import Testing
         #expect(predictions.sources[.unknown] == 1)
     }
 
+    /// What is absent counts as nothing, blanks do not count, and what is absurd is predicted all the same.
+    @Test func everyKindOfRowIsPredicted() throws {
+        let catalog = try ProfileLoader.load(folder: shippedProfiles)
+        let text = """
+            kind,accelerator,model,tp,dtype,new_tokens,batch,kv_tokens
+            decode,h100,llama-3.1-8b,1,,,4,
+            decode,h100,llama-3.1-8b,1,,,4,0
+            prefill,h100,llama-3.1-8b,,,,,
+            decode,h100,llama-3.1-8b,,,,,
+            tpot,h100,llama-3.1-8b,,,,,
+            decode,h100,llama-3.1-8b,1,,,1,2e9
+            prefill,h100,llama-3.1-8b,4096,,1e300,,
+            decode,h100, llama-3.1-8b ,"1 ", FP8 ,, 4 ,"0 "
+            """
+        var predictions = PredictionTable(catalog: catalog, table: table(text))
+        var lines: [String] = []
+        predictions.predict { lines.append(String(decoding: $0, as: UTF8.self)) }
+        #expect(predictions.unparsableCount == 0, "\(predictions.unparsable)")
+        let answer = table(lines.joined(separator: "\n"))
+        let milliseconds = (0..<answer.count).map { answer.number($0, "predicted_ms") ?? .nan }
+        #expect(milliseconds.allSatisfy { $0 > 0 && $0.isFinite }, "\(milliseconds)")
+        #expect(milliseconds[0] == milliseconds[1])
+        #expect(milliseconds[5] > 10_000)
+        #expect(answer.text(7, "source") == "fitted h100-sxm/llama-3.1-8b/tp1/fp8")
+    }
+
     @Test func whatWasLearnedSurvivesARestart() throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "calibration-\(UUID())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -80,12 +81,70 @@ def test_a_request_is_the_sum_of_its_parts():
         ["predict", "decode", *POD, "--batch", "-1", "--kv-tokens", "5"],
         ["predict", "prefill", *POD, "--new-tokens", "5", "--dtype", "fp3"],
         ["predict", "prefill", *POD, "--new-tokens", "5", "--profiles", "/nonexistent"],
+        ["predict", "--rows", "/dev/null"],
+        ["predict", "--rows", "rows.csv", "--json"],
+        ["predict", "transfer", *POD, "--tokens", "5", "--to-dtype", "blah"],
+        ["predict", "transfer", *POD, "--tokens", "5", "--to-kv-dtype", "fp3"],
+        ["predict", "transfer", *POD, "--tokens", "5", "--to-block-size", "0"],
         ["calibrate", "--steps", "/nonexistent.csv", "--accelerator", "h100-sxm"],
         ["profiles", "fit", "--endpoint", "ftp://x", "--model", "m", "--accelerator", "l4"],
     ],
 )
 def test_wrong_usage_is_two(arguments):
     assert run(*arguments, code=2).stderr
+
+
+def test_a_transfer_says_where_it_comes_from_and_how_sure_it_is():
+    ask = ["predict", "transfer", *POD, "--tokens", 8192]
+    known = one_line(*ask, "--connector", "mooncake")
+    assert known["source"] == "connector mooncake" and known["origin"]
+    assert known["error_low_ms"] < known["predicted_ms"] < known["error_high_ms"]
+    unknown = one_line(*ask)
+    assert unknown["source"] == "connector unknown"
+    width = lambda got: (got["error_high_ms"] - got["error_low_ms"]) / got["predicted_ms"]
+    assert width(unknown) > 5 * width(known)
+    assert "bogus" in run(*ask, "--connector", "bogus").stderr
+    assert "nonsense" in run(*ask, "--to-accelerator", "nonsense").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--to-kv-dtype", "fp8"], "KV dtypes"),
+        (["--kv-dtype", "fp8", "--to-kv-dtype", "auto"], "KV dtypes"),
+        (["--block-size", 16, "--to-block-size", 64], "block sizes: 16 and 64"),
+        (["--connector", "nixl", "--to-connector", "mooncake"], "connectors"),
+        (["--to-model", "qwen3-32b"], "different models"),
+    ],
+)
+def test_what_a_pair_must_agree_on(arguments, reason):
+    assert reason in run("predict", "transfer", *POD, "--tokens", 99, *arguments, code=1).stderr
+
+
+def test_pairs_that_agree_under_other_names():
+    run("predict", "transfer", *POD, "--tokens", 99, "--kv-dtype", "bf16", "--to-kv-dtype", "auto", "--to-tp", 8)
+    run("predict", "transfer", *POD, "--tokens", 99, "--block-size", 16)
+
+
+def test_a_crowded_request_waits_and_may_be_preempted():
+    ask = ["predict", "request", *POD, "--input-tokens", 4000, "--output-tokens", 400]
+    idle = one_line(*ask)
+    assert idle["queue_ms"] == idle["admission_ms"] == 0 and idle["overflow_probability"] < 1e-6
+    assert idle["ttft_error_low_ms"] < idle["ttft_ms"] < idle["ttft_error_high_ms"]
+    assert idle["tpot_error_low_ms"] < idle["tpot_ms"] < idle["tpot_error_high_ms"]
+    assert idle["usd_error_low"] < idle["usd"] < idle["usd_error_high"]
+    queued = one_line(*ask, "--waiting", 3, "--waiting-tokens", 9000, "--unseen-rate", 0.5)
+    assert queued["queue_ms"] > 400
+    close = one_line(*ask, "--batch", 60, "--kv-tokens", 604_000)
+    assert 0.05 < close["overflow_probability"] < 1 and close["recompute_ms"] > 0
+    full = one_line(*ask, "--batch", 60, "--kv-tokens", 640_000)
+    assert full["admission_ms"] > 0 and full["ttft_ms"] > close["ttft_ms"]
+
+
+def test_speculation_pays_for_small_batches():
+    ask = ["predict", "decode", *POD, "--kv-tokens", 8000]
+    plain = one_line(*ask, "--batch", 2)["predicted_ms"]
+    assert one_line(*ask, "--batch", 2, "--draft-tokens", 3, "--acceptance", 0.8)["predicted_ms"] < 0.6 * plain
 
 
 def test_incompatible_pods_are_refused_with_the_reason():
@@ -107,6 +166,13 @@ def test_rows_pass_through_and_bad_ones_are_counted(tmp_path):
     assert [r["id"] for r in got] == ["a,1", "b", "c"]
     assert [bool(r["predicted_ms"]) for r in got] == [True, False, True]
     assert got[0]["source"].startswith("fitted") and got[2]["source"].startswith("unknown")
+
+
+def test_steps_without_steps_are_no_calibration(tmp_path):
+    steps = tmp_path / "steps.csv"
+    steps.write_text("experiment_id,model,tp,step_ms,prefill_tokens,decode_tokens,kv_tokens\n")
+    done = run("calibrate", "--steps", steps, "--accelerator", "h100-sxm", "--json", code=1)
+    assert "no steps" in done.stderr and not done.stdout
 
 
 @needs_shared
@@ -143,10 +209,11 @@ def test_lists():
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, request):
     """An L40S of 8 billion parameters, with 5 % jitter."""
     port = rig.free_port()
-    pod = ["--accelerator", "l40s", "--model", "llama-3.1-8b", "--dtype", "fp8", "--port", port]
+    model = getattr(request, "param", "llama-3.1-8b")
+    pod = ["--accelerator", "l40s", "--model", model, "--dtype", "fp8", "--port", port]
     process = rig.Process("mock", [rig.binary(), "mock-server", *pod, "--jitter", 0.05], tmp_path)
     process.ready(lambda: rig.http_get(port, "/health")[0] == 200)
     yield port
@@ -185,6 +252,44 @@ def test_a_live_server_is_measured(server, tmp_path):
         (learned, origin), (truth, _) = ms(own, *ask), ms(shipped, *ask)
         assert origin == "l40s/llama-3.1-8b/tp1/fp8"
         assert learned == pytest.approx(truth, rel=tolerance), ask
+
+
+def test_a_server_that_has_seen_the_prompts_is_no_measurement(server, tmp_path):
+    """The same seed twice: the second time every prompt is cached."""
+    small = ["--seed", 7, "--output", tmp_path / "fit.yaml"]
+    first = subprocess.run(fit(server, *small), capture_output=True, text=True, timeout=200)
+    assert first.returncode == 0 and "seed 7" in first.stderr, first.stderr
+    (tmp_path / "fit.yaml").unlink()
+    second = subprocess.run(fit(server, *small), capture_output=True, text=True, timeout=200)
+    assert second.returncode == 1 and "seen these prompts" in second.stderr
+    assert not (tmp_path / "fit.yaml").exists()
+
+
+@pytest.mark.parametrize("server", ["acme-8b"], indirect=True)
+def test_a_fit_of_the_undescribed_brings_its_facts(server, tmp_path):
+    """An accelerator and a model that no profile knows: the fit is usable, in order, and carried to other sizes."""
+    own = tmp_path / "profiles"
+    shutil.copytree(rig.ROOT / "profiles", own)
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps(
+            {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
+            | {"intermediate_size": 14336, "vocab_size": 128256, "quantization_config": {"quant_method": "fp8"}}
+        )
+    )
+    names = ["--endpoint", f"http://{rig.HOST}:{server}", "--model", "acme-8b", "--accelerator", "newchip"]
+    limits = ["--max-prompt", 4096, "--max-concurrency", 8, "--max-kv-tokens", 40_000, "--config", config]
+    facts = ["--memory-gb", 48, "--memory-gbps", 900, "--tflops", 350]
+    run("profiles", "fit", *names, *limits, *facts, "--output", own / "aaa.yaml")
+    assert not run("validate", "--profiles", own).stderr
+    pod = ["--profiles", own, "--accelerator", "newchip", "--model", "acme-8b", "--engine", "vllm"]
+    ask = ["--batch", 4, "--kv-tokens", 9000]
+    done = run("predict", "decode", *pod, *ask, "--json")
+    got = json.loads(done.stdout)
+    assert not done.stderr and got["source"] == "fitted" and got["dtype"] == "fp8"
+    assert got["error_high_ms"] < 1.2 * got["predicted_ms"]
+    other = one_line("predict", "decode", *pod, *ask, "--tp", 2)
+    assert other["source"] == "otherTensorParallel" and other["predicted_ms"] < got["predicted_ms"]
 
 
 def test_a_stopped_measurement_writes_nothing(server, tmp_path):

@@ -69,7 +69,7 @@ struct CalibrateCommand: ParsableCommand {
     }
 
     func run() throws {
-        if let dtype, WeightDtype(named: dtype) == nil {
+        if let dtype, !WeightDtype.isAccepted(dtype) {
             throw ValidationError("--dtype must be bfloat16, fp8, fp4 or int4, not \(dtype)")
         }
         let catalog = try profiles.catalog()
@@ -82,6 +82,10 @@ struct CalibrateCommand: ParsableCommand {
         } catch {
             Console.error("\(steps): \(error)")
             throw ExitCode(2)
+        }
+        guard measured.contains(where: { !$0.steps.isEmpty }) else {
+            Console.error("\(steps): holds no steps: there is nothing to calibrate on")
+            throw ExitCode(1)
         }
         let report = summary(measured.map { replay($0, catalog) })
         guard !json else { return print(try JSONLine.encode(report)) }

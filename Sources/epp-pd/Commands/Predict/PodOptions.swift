@@ -48,7 +48,7 @@ struct PodOptions: ParsableArguments {
 
     func validate() throws {
         guard (1...1024).contains(tensorParallel) else { throw ValidationError("--tp must be from 1 to 1024") }
-        if let dtype, WeightDtype(named: dtype) == nil {
+        if let dtype, !WeightDtype.isAccepted(dtype) {
             throw ValidationError("--dtype must be bfloat16, fp8, fp4 or int4, not \(dtype)")
         }
         if let kvDtype, KVDtype(named: kvDtype) == nil {
@@ -76,13 +76,21 @@ struct PodOptions: ParsableArguments {
     }
 
     /// The pod's profile, with a warning where it stands on guesses.
-    func resolve(_ catalog: ProfileCatalog) -> ProfileResolution {
-        let resolution = catalog.resolve(query())
-        if !resolution.isKnownAccelerator {
-            Console.error("warning: nobody has described accelerator \(accelerator): a conservative default stands in")
+    func resolve(_ catalog: ProfileCatalog) -> ProfileResolution { resolve(query(), catalog) }
+
+    /// `first`: a pod that was resolved before; what it lacks as well is not warned of twice.
+    func resolve(
+        _ query: ProfileQuery,
+        _ catalog: ProfileCatalog,
+        after first: ProfileResolution? = nil
+    ) -> ProfileResolution {
+        let resolution = catalog.resolve(query)
+        if !resolution.isKnownAccelerator, resolution.accelerator != first?.accelerator {
+            let name = query.accelerator
+            Console.error("warning: nobody has described accelerator \(name): a conservative default stands in")
         }
-        if !resolution.isKnownModel {
-            Console.error("warning: nobody has described model \(model): its shape is guessed")
+        if !resolution.isKnownModel, resolution.model != first?.model {
+            Console.error("warning: nobody has described model \(query.model): its shape is guessed")
         }
         return resolution
     }

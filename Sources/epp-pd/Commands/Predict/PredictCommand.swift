@@ -20,11 +20,11 @@ struct PredictCommand: ParsableCommand {
               epp-pd predict --rows rows.csv.gz --output predicted.csv
 
             Columns of --rows: kind,accelerator,model,tp,dtype,new_tokens,cached_tokens,batch,kv_tokens (kind: prefill, \
-            decode, step, tpot; unused ones may be absent); tpot takes isl,osl,concurrency or batch_size, and vllm's \
+            decode, step, tpot; what is absent or empty counts as 0, tp as 1); tpot takes isl,osl,concurrency or batch_size, and vllm's \
             end-to-end correction unless a column engine says otherwise. Others pass through. Added: \
             \(PredictionTable.addedColumns).
 
-            Exit codes: 0, 1 when a row could not be parsed (its prediction is empty), 2 wrong usage.
+            Exit codes: 0, 1 when a row could not be parsed (its prediction is empty), 2 wrong usage or no table.
             """,
         subcommands: [
             PredictPrefill.self, PredictDecode.self, PredictStep.self, PredictTransfer.self, PredictRequest.self,
@@ -49,6 +49,12 @@ struct PredictRows: ParsableCommand {
     @Flag(help: "Print a summary as one JSON object on one line.")
     var json = false
 
+    func validate() throws {
+        guard !json || output != "-" else {
+            throw ValidationError("--json needs --output FILE: standard output is then for its one line")
+        }
+    }
+
     private struct Summary: Encodable {
         var rows: Int
         var predicted: Int
@@ -66,6 +72,10 @@ struct PredictRows: ParsableCommand {
             table = CSVTable(bytes: try DataFile.bytes(path: rows))
         } catch {
             Console.error("\(rows): \(error)")
+            throw ExitCode(2)
+        }
+        guard table.header != [""] else {
+            Console.error("\(rows): is empty: a header line with the columns' names is needed")
             throw ExitCode(2)
         }
         var predictions = PredictionTable(catalog: catalog, table: table)
@@ -92,7 +102,7 @@ struct PredictRows: ParsableCommand {
 
     private func write(_ text: Data) throws {
         guard output != "-" else {
-            if !json { FileHandle.standardOutput.write(text) }
+            FileHandle.standardOutput.write(text)
             return
         }
         do {

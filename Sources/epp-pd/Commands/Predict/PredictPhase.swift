@@ -44,8 +44,10 @@ struct PredictDecode: ParsableCommand {
         abstract: "How long one decode step of a batch takes.",
         discussion: """
             d0 + d1lo·min(B, h) + d1hi·max(B − h, 0) + d2·K
+            With --draft-tokens, the time per output token of speculative decoding: the step verifies γ + 1 tokens of each \
+            sequence and yields (1 − α^(γ+1)) ÷ (1 − α) of them.
             Example: epp-pd predict decode --accelerator h200-sxm --model llama-3.1-70b --tp 2 --dtype fp8 --batch 32 \
-            --kv-tokens 200000
+            --kv-tokens 200000 --draft-tokens 3 --acceptance 0.7 --draft-ms 1.5
             """
     )
 
@@ -54,16 +56,35 @@ struct PredictDecode: ParsableCommand {
     var batch: Double
     @Option(help: "K: KV tokens that they hold together.")
     var kvTokens: Double
+    @Option(help: "γ: tokens that a draft proposes per step; 0 = no speculation.")
+    var draftTokens = 0
+    @Option(help: "α: the chance that a drafted token is accepted.")
+    var acceptance = 0.7
+    @Option(help: "What making the draft takes, in ms.")
+    var draftMs = 0.0
 
     func validate() throws {
+        guard (0...64).contains(draftTokens) else { throw ValidationError("--draft-tokens must be from 0 to 64") }
+        guard (0...1).contains(acceptance) else { throw ValidationError("--acceptance must be from 0 to 1") }
+        try checked(draftMs, "draft-ms")
         try checked(batch, "batch")
         try checked(kvTokens, "kv-tokens")
     }
 
     func run() throws {
         let resolution = pod.resolve(try pod.profiles.catalog())
-        let estimate = resolution.profile.decodeEstimate(batch: batch, kvTokens: kvTokens)
-        let what = "decode step of \(Numbers.fixed(batch, 0)) sequences with \(Numbers.fixed(kvTokens, 0)) KV tokens"
+        var estimate = resolution.profile.decodeEstimate(batch: batch, kvTokens: kvTokens)
+        let load = "\(Numbers.fixed(batch, 0)) sequences with \(Numbers.fixed(kvTokens, 0)) KV tokens"
+        guard draftTokens > 0 else {
+            return try PredictionReport(estimate, resolution).show("decode step of \(load)", json: pod.json)
+        }
+        let speculation = SpeculativeDecoding(
+            acceptance: acceptance,
+            draftTokens: draftTokens,
+            draftTime: Seconds(milliseconds: draftMs)
+        )
+        estimate.mean = speculation.tpot(profile: resolution.profile, batch: batch, kvTokens: kvTokens)
+        let what = "time per output token of \(load), \(draftTokens) drafted"
         try PredictionReport(estimate, resolution).show(what, json: pod.json)
     }
 }

@@ -14,8 +14,8 @@ struct ProfilesJudge: ParsableCommand {
         discussion: """
             Reads fits/composed_step_times.csv.gz, measured/e2e_silicon_ttft_tpot.csv.gz and \
             measured/h100_vllm_steps.csv.gz under --data; prints errors of the fits, of every rung of the fallback \
-            ladder (by taking fits away), of time per output token, and the nanoseconds of one prediction. --plots \
-            writes predicted against measured per accelerator as SVG.
+            ladder (by taking fits away), and of time per output token. --plots writes predicted against measured per \
+            accelerator as SVG. Nanoseconds of one prediction: epp-pd-bench predict.
             """
     )
 
@@ -29,9 +29,11 @@ struct ProfilesJudge: ParsableCommand {
         let catalog = try profiles.catalog()
         let times: [String: [StepTime]]
         let servers: [ServerRun]
+        let published: [ServerRun]
         do {
             times = MeasuredStepTimes.read(try table("fits/composed_step_times.csv.gz"), catalog)
             servers = ServerRun.read(try table("measured/e2e_silicon_ttft_tpot.csv.gz"), catalog)
+            published = ServerRun.readPublished(try table("measured/published_points_amd_tpu.csv"), catalog)
         } catch {
             Console.error("\(data): \(error)")
             throw ExitCode(2)
@@ -39,7 +41,7 @@ struct ProfilesJudge: ParsableCommand {
         showFits(catalog, times)
         showLadder(catalog, times)
         showServers(servers)
-        PredictionSpeed.show(catalog)
+        showOthers(servers, published)
         if let plots { try draw(catalog, times, servers, into: plots) }
     }
 
@@ -112,7 +114,7 @@ struct ProfilesJudge: ParsableCommand {
         ])
         var groups: [String: (ErrorStatistics, Bool)] = [:]
         var counted = ErrorStatistics()
-        for run in runs {
+        for run in runs where run.isShown {
             var errors = ErrorStatistics()
             errors.add(predicted: run.estimate.mean.milliseconds, measured: run.measured, band: run.estimate.error)
             if run.isCounted { counted.add(errors) }
@@ -130,6 +132,35 @@ struct ProfilesJudge: ParsableCommand {
             percent(counted.coverage), "",
         ])
         print("Time per output token of vLLM servers\n\(shown.rendered(indent: 2))\n")
+    }
+
+    /// Runs that no target speaks of: other models and layouts, other engines, points that others have published.
+    private func showOthers(_ runs: [ServerRun], _ published: [ServerRun]) {
+        var shown = TextTable([
+            ("engine", .left), ("model", .left), ("layout", .left), ("runs", .right), ("mean %", .right),
+            ("median %", .right), ("predicted ÷ measured", .right), ("band ±%", .right), ("in band %", .right),
+            ("rungs", .left),
+        ])
+        let groups = Dictionary(grouping: runs.filter { !$0.isShown } + published) { run in
+            [run.engine, run.model, run.layout]
+        }
+        for (names, runs) in groups.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
+            var errors = ErrorStatistics()
+            for run in runs {
+                errors.add(predicted: run.estimate.mean.milliseconds, measured: run.measured, band: run.estimate.error)
+            }
+            let ratios = runs.map { $0.estimate.mean.milliseconds / $0.measured }.sorted()
+            let bands = runs.map(\.estimate.error).sorted()
+            shown.add(
+                names + [
+                    "\(errors.count)", percent(errors.mean), percent(errors.median),
+                    Numbers.fixed(ratios[ratios.count / 2], 2), percent(bands[bands.count / 2]),
+                    percent(errors.coverage),
+                    Set(runs.map(\.estimate.source.rawValue)).sorted().joined(separator: ", "),
+                ]
+            )
+        }
+        print("Other runs (no target; nothing was fitted on them)\n\(shown.rendered(indent: 2))\n")
     }
 
     private func draw(
@@ -168,92 +199,5 @@ struct ProfilesJudge: ParsableCommand {
                 throw ExitCode(1)
             }
         }
-    }
-}
-
-/// One end-to-end run of a real server: `system,backend,mode,model_path,precision,tp_size,isl,osl,concurrency,tpot_ms`.
-struct ServerRun {
-    var accelerator: String
-    var model: String
-    var estimate: PhaseEstimate
-    /// Milliseconds per output token.
-    var measured: Double
-    /// Part of the target: the others' TPOT leaves out other requests' prefill, or is far slower than the kernels.
-    var isCounted: Bool
-
-    private static let counted: Set<String> = ["llama-3.1-70b", "gpt-oss-120b", "qwen3-32b"]
-    private static let shown: Set<String> = counted.union(["llama-3.1-8b", "qwen3-235b-a22b"])
-    /// Milliseconds: beyond it a server was saturated.
-    private static let greatestTTFT = 10_000.0
-
-    static func read(_ table: CSVTable, _ catalog: ProfileCatalog) -> [ServerRun] {
-        (0..<table.count).compactMap { row in
-            guard table.text(row, "backend") == "vllm", table.text(row, "mode") == "agg",
-                let measured = table.number(row, "tpot_ms"), measured > 0, let ttft = table.number(row, "ttft_ms"),
-                ttft < greatestTTFT, let ranks = table.number(row, "tp_size"), (1...1024).contains(ranks),
-                let batch = table.number(row, "concurrency") ?? table.number(row, "batch_size"),
-                let input = table.number(row, "isl"), let output = table.number(row, "osl")
-            else { return nil }
-            let pod = catalog.resolve(
-                ProfileQuery(
-                    accelerator: table.text(row, "system"),
-                    model: table.text(row, "model_path"),
-                    tensorParallel: Int(ranks),
-                    dtype: table.text(row, "precision"),
-                    engine: "vllm"
-                )
-            )
-            guard shown.contains(pod.model) else { return nil }
-            return ServerRun(
-                accelerator: pod.accelerator,
-                model: pod.model,
-                estimate: pod.profile.closedLoopEstimate(batch: batch, input: input, output: output),
-                measured: measured,
-                isCounted: counted.contains(pod.model)
-            )
-        }
-    }
-}
-
-/// How long one prediction takes here and now.
-enum PredictionSpeed {
-    private static let rounds = 1_000_000
-    private static let tries = 5
-
-    static func show(_ catalog: ProfileCatalog) {
-        let query = (
-            catalog.profile(accelerator: "h100-sxm", model: "llama-3.1-70b", tensorParallel: 4, dtype: "fp8"),
-            catalog.profile(accelerator: "h200-sxm", model: "llama-3.1-70b", tensorParallel: 2, dtype: "fp8")
-        )
-        let (p, d) = query
-        let transfer = KVTransfer(from: p, to: d, repacks: true)
-        // Summed and printed, so that nothing is optimised away; arguments differ from round to round.
-        var sum = 0.0
-        func nanoseconds(_ body: (Int) -> Double) -> Double {
-            // Processor time, the least of some tries: other work on the machine is no part of a prediction.
-            var least = Double.infinity
-            for _ in 0..<tries {
-                let start = clock()
-                for round in 0..<rounds { sum += body(round) }
-                least = min(least, Double(clock() - start) / Double(CLOCKS_PER_SEC))
-            }
-            return least * 1e9 / Double(rounds)
-        }
-        let prefill = nanoseconds { p.prefill.duration(newTokens: 100 + $0 & 8191, cachedTokens: $0 & 1023).rawValue }
-        let decode = nanoseconds { d.decode.step(batch: Double($0 & 255), kvTokens: Double($0)).rawValue }
-        let moved = nanoseconds { transfer.exposed(tokens: Double($0 & 16383), prefill: Seconds(0.1)).rawValue }
-        let pair = nanoseconds { round in
-            let first = p.prefill.duration(newTokens: 100 + round & 8191, cachedTokens: 0)
-            let exposed = transfer.exposed(tokens: Double(round & 16383), prefill: first)
-            let step = d.decode.step(batch: Double(round & 255), kvTokens: Double(round))
-            return first.rawValue + exposed.rawValue + step.rawValue
-        }
-        var table = TextTable([("prediction", .left), ("ns", .right)])
-        for (name, value) in [("prefill", prefill), ("decode", decode), ("transfer", moved), ("pair", pair)] {
-            table.add([name, Numbers.fixed(value, 1)])
-        }
-        print(
-            "Nanoseconds per prediction (check \(Numbers.fixed(sum / Double(rounds), 3)))\n\(table.rendered(indent: 2))"
-        )
     }
 }
