@@ -79,8 +79,9 @@ package final class ApproximatePrefixIndex: Sendable {
     package func holders(of keys: PrefixKeys, into result: inout [HeldPrefix]) {
         result.removeAll(keepingCapacity: true)
         guard !keys.hashes.isEmpty, let lookup = takeLookup() else { return }
-        trie.find(keys.hashes, seed: Self.seed(keys), lookup, into: &lookup.matches)
-        for match in lookup.matches {
+        trie.find(keys.hashes, seed: Self.seed(keys), lookup)
+        for place in 0..<lookup.count {
+            let match = lookup[place]
             guard let holder = names.holder(ofLane: match.lane) else { continue }
             result.append(HeldPrefix(holder: holder, blocks: match.blocks))
         }

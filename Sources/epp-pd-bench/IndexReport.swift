@@ -25,6 +25,9 @@ struct IndexReport: Encodable {
     var lookup_deep_p50_ns: UInt64 = 0
     var hash_100k_tokens_ns: UInt64 = 0
     var store_max_us = 0.0
+    /// The most that one and the same store took in both of two equal fills: what the structure does, without what the
+    /// machine does beside it.
+    var store_max_recurring_us = 0.0
     /// Processor time until all of a worker's blocks are out of memory; lookups forget it at once.
     var remove_worker_ms = 0.0
     var remove_step_max_us = 0.0

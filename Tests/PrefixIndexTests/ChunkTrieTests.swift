@@ -38,9 +38,8 @@ extension ChunkTrie {
     }
 
     func depths(_ chain: Chain, _ lookup: TrieLookup) -> [UInt16: Int] {
-        var result: [LaneMatch] = []
-        find(chain.locals, lookup, into: &result)
-        return Dictionary(uniqueKeysWithValues: result.map { ($0.lane, $0.blocks) })
+        find(chain.locals, lookup)
+        return Dictionary(uniqueKeysWithValues: (0..<lookup.count).map { (lookup[$0].lane, lookup[$0].blocks) })
     }
 }
 

@@ -118,54 +118,66 @@ IX_INLINE uint32_t ix_line_matches(const void *line, uint16_t pattern) {
 uint32_t ix_table_collect(char *const *pages, uint32_t lines, uint32_t high, uint64_t *entries);
 void ix_table_place(char *const *pages, uint32_t lines, uint32_t home_bits, const uint64_t *entries, uint32_t count);
 
-// Decodes MessagePack integers of 1, 3 or 5 bytes that are none of the rarer kinds, as long as nine bytes are left; gives
-// how many. `*at` ends behind the last.
-IX_INLINE uint32_t ix_decode_tokens(const uint8_t **at, const uint8_t *end, uint32_t *tokens, uint32_t count) {
-    const uint8_t *p = *at;
-    uint32_t done = 0;
-    while (done < count && end - p >= 9) {
-        uint8_t kind = *p;
-        uint32_t value;
-        memcpy(&value, p + 1, 4);
-        value = __builtin_bswap32(value);
-        if ((uint8_t)(kind - 0xCD) <= 1) {
-            // 16 or 32 bits, which tokens mix at random: no branch to mispredict.
-            uint32_t wide = kind - 0xCD;
-            tokens[done++] = value >> (16 - 16 * wide);
-            p += 3 + 2 * wide;
-        } else if (kind < 0x80) {
-            tokens[done++] = kind;
-            p += 1;
-        } else {
-            break;
-        }
-    }
-    *at = p;
-    return done;
-}
+// The engine hash table as its writer sees it: layouts as in LineTableMemory.
+typedef struct {
+    // Partition numbers of the present depth.
+    const char *directory;
+    char *partitions;
+    char *pages;
+    uint32_t depth;
+    uint32_t key_bits;
+    // A partition takes pages * fill / 64 entries.
+    uint32_t fill;
+} ix_table;
 
-// The lanes that hold all of a chain so far, as a lookup walks down it: sorted by lane. `want` is 0xFFFFFFFF << 16 | lane, or
-// all ones where the lane has dropped out; `place` says where its depth is kept.
+// Somebody who stands under the key of the name number `name`, which has just been entered for `slot`.
+typedef struct {
+    uint32_t name;
+    uint32_t slot;
+    uint32_t other;
+} ix_suspect;
+
+// Enters names first ... first + count - 1 for consecutive slots, and brings near what the names behind them, up to `known`,
+// will touch; `*fetched` are those near already. Those who stand under the same key are appended to `suspects`. Gives how
+// many were entered: it stops where a partition is full, or `room` for suspects less than a partition's entries.
+uint32_t ix_table_enter(const ix_table *table, const uint64_t *names, uint32_t first, uint32_t count, uint32_t known,
+                        uint32_t *fetched, uint32_t slot, ix_suspect *suspects, uint32_t *suspected, uint32_t room);
+
+// Brings near what the names from `*fetched` on will touch, as far as it is worth it before `first` is entered.
+void ix_table_approach(const ix_table *table, const uint64_t *names, uint32_t first, uint32_t known, uint32_t *fetched);
+
+// Decodes MessagePack integers of 0 to 32 bits, as long as sixteen bytes are left; gives how many. `*at` ends behind the
+// last.
+uint32_t ix_decode_tokens(const uint8_t **at, const uint8_t *end, uint32_t *tokens, uint32_t count);
+
+// The same for unsigned integers of 64 bits.
+uint32_t ix_decode_hashes(const uint8_t **at, const uint8_t *end, uint64_t *hashes, uint32_t count);
+
+// The lanes that hold all of a chain so far, as a lookup walks down it: places `first` to `end` - 1, sorted by lane. `want`
+// is the word of a holder of all 32 blocks, its age left out; `place` says where its depth is kept, which says `level` of all
+// in front: it is written when a lane drops out.
 typedef struct {
     uint64_t *want;
     uint16_t *place;
+    // The answer: `found` lanes, and how many blocks each.
+    uint16_t *lanes;
     uint32_t *depths;
-    uint32_t count;
-    uint32_t dropped;
+    uint32_t found;
+    uint32_t first;
+    uint32_t end;
+    uint32_t level;
 } ix_front;
 
-// The first chunk of a chain: fills `lanes` and depths with those who hold its first block, and the front with those who
-// hold all `matched`. Words older than `oldest[lane]` (ages wrap round) count for nothing; NULL: ages do not matter. Gives
-// the number of lanes.
-uint32_t ix_front_start(ix_front *front, uint16_t *lanes, const void *list, uint32_t count, const uint16_t *oldest,
-                        uint32_t matched);
+// The first chunk of a chain: the lanes that hold its first block, and the front of those who hold all `matched`. Words older
+// than `oldest[lane]` (ages wrap round) count for nothing; NULL: ages do not matter. Gives the number in front.
+uint32_t ix_front_start(ix_front *front, const void *list, uint32_t count, const uint16_t *oldest, uint32_t matched);
 
 // The next chunk: lanes of the front that do not hold all `matched` blocks behind `depth` drop out with what they hold.
 // Gives the number that go on.
 uint32_t ix_front_step(ix_front *front, const void *list, uint32_t count, const uint16_t *oldest, uint32_t depth,
                        uint32_t matched);
 
-// The end of the chain: those still in front hold all of it.
-void ix_front_finish(ix_front *front, uint32_t depth);
+// Those in front hold `depth` blocks.
+void ix_front_settle(ix_front *front, uint32_t depth);
 
 #endif

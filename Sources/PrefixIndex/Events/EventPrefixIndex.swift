@@ -135,8 +135,8 @@ package final class EventPrefixIndex: Sendable {
         for domain in view.domains {
             for factor in domain.factors {
                 let hashes = factor == 1 ? keys.hashes : Self.folded(keys.hashes, by: factor)
-                domain.trie.find(hashes, seed: seed, lookup, into: &lookup.matches)
-                Self.collect(lookup.matches, domain.names, factor * unit, into: &result)
+                domain.trie.find(hashes, seed: seed, lookup)
+                Self.collect(lookup, domain.names, factor * unit, into: &result)
             }
         }
         lookups.withLock { $0.append(lookup) }
@@ -165,14 +165,16 @@ package final class EventPrefixIndex: Sendable {
 
     /// Lanes to publishers. A publisher with several groups has what all of them have.
     private static func collect(
-        _ found: [LaneMatch],
+        _ found: TrieLookup,
         _ names: LaneNames,
         _ blockSize: Int,
         into result: inout [TierMatch]
     ) {
         let start = result.count
         var groups: [(match: Int, seen: Int, needed: Int)] = []
-        for lane in found {
+        result.reserveCapacity(start + found.count)
+        for place in 0..<found.count {
+            let lane = found[place]
             let name = names.name(ofLane: lane.lane)
             guard name.blockSize == blockSize,
                 let tier = CacheTier(rawValue: UInt8(lane.lane % TrieMemory.lanesPerHolder))

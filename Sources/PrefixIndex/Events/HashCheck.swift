@@ -11,15 +11,23 @@ struct HashCheck: Sendable {
         case different
     }
 
-    private var algorithm: EngineBlockHash.Algorithm?
-    private var seed = EngineBlockHash.defaultSeed
+    /// A way of hashing: the digest of its seed is the parent of every prompt's first block.
+    private struct Way {
+        var algorithm: EngineBlockHash.Algorithm
+        var root: [UInt8]
+    }
+
+    /// The way that has been recognized.
+    private var way: Way?
     private var seen = 0
 
-    /// A check takes two SHA-256 of a few hundred bytes: some microseconds.
+    /// A look takes at most eight SHA-256 of a few hundred bytes: some microseconds.
     private static let firstLooks = 8
     private static let looksBetween = 1_024
     /// What PYTHONHASHSEED is mostly set to, where it is set.
-    private static let usualSeeds = [EngineBlockHash.defaultSeed, "0", "42", "1"]
+    private static let usualWays = [EngineBlockHash.defaultSeed, "0", "42", "1"].flatMap { seed in
+        EngineBlockHash.Algorithm.allCases.map { Way(algorithm: $0, root: EngineBlockHash.root($0, seed: seed)) }
+    }
 
     /// - Returns: nil where the event cannot be checked, or need not be now.
     mutating func look(_ event: KVEvent) -> Result? {
@@ -28,18 +36,14 @@ struct HashCheck: Sendable {
             unsafe !event.hashes.isEmpty, unsafe event.tokens.count >= event.blockSize
         else { return nil }
         defer { seen &+= 1 }
-        guard seen < Self.firstLooks || (algorithm != nil && seen % Self.looksBetween == 0) else { return nil }
-        for seed in algorithm == nil ? Self.usualSeeds : [seed] {
-            let found = unsafe EngineBlockHash.recognize(
-                hashes: event.hashes.prefix(1),
-                tokens: event.tokens.prefix(event.blockSize),
-                blockSize: event.blockSize,
-                seed: seed
-            )
-            guard let found else { continue }
-            (algorithm, self.seed) = (found, seed)
+        guard seen < Self.firstLooks || (way != nil && seen % Self.looksBetween == 0) else { return nil }
+        let tokens = unsafe event.tokens.prefix(event.blockSize)
+        for way in way.map({ [$0] }) ?? Self.usualWays {
+            let digest = unsafe EngineBlockHash.block(way.algorithm, parent: way.root, tokens: tokens)
+            guard unsafe EngineBlockHash.event(digest) == event.hashes[0] else { continue }
+            self.way = way
             return .recognized
         }
-        return algorithm == nil ? nil : .different
+        return way == nil ? nil : .different
     }
 }

@@ -128,7 +128,8 @@ package struct KVEventDecoder {
         guard count <= Self.maxHashes else { throw .outOfRange }
         event.reserveHashes(count)
         event.hashCount = 0
-        for index in 0..<count { unsafe event.hashStart[index] = try readHash() }
+        let plain = unsafe reader.hashes(count, to: event.hashStart)
+        for index in plain..<count { unsafe event.hashStart[index] = try readHash() }
         event.hashCount = count
     }
 

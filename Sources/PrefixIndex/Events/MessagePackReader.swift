@@ -177,22 +177,46 @@ package enum MessagePackError: Error, Hashable {
         }
     }
 
+    private static let firstBurst = 32
+
+    /// `count` unsigned integers of 64 bits from the start of an array, as far as they are all such.
+    @inline(__always)
+    mutating func hashes(_ count: Int, to target: UnsafeMutablePointer<UInt64>) -> Int {
+        var place: UnsafePointer<UInt8>? = unsafe at.assumingMemoryBound(to: UInt8.self)
+        let done = unsafe ix_decode_hashes(
+            &place,
+            end.assumingMemoryBound(to: UInt8.self),
+            target,
+            UInt32(truncatingIfNeeded: count)
+        )
+        if let place = unsafe place { unsafe at = unsafe UnsafeRawPointer(place) }
+        return Int(done)
+    }
+
     /// `count` integers of 32 bits, written to `target`. The hot loop of ingestion: token ids mostly have five bytes.
     @inline(__always)
     mutating func tokens(_ count: Int, to target: UnsafeMutablePointer<UInt32>) throws(MessagePackError) {
         var done = 0
+        // After one of another kind, tokens are decoded by few at first: many at a time would be in vain where more follow.
+        var burst = count
         while done < count {
             var place: UnsafePointer<UInt8>? = unsafe at.assumingMemoryBound(to: UInt8.self)
+            let wanted = min(burst, count &- done)
             let step = unsafe ix_decode_tokens(
                 &place,
                 end.assumingMemoryBound(to: UInt8.self),
                 target + done,
-                UInt32(truncatingIfNeeded: count &- done)
+                UInt32(truncatingIfNeeded: wanted)
             )
             if let place = unsafe place { unsafe at = unsafe UnsafeRawPointer(place) }
             done &+= Int(step)
             guard done < count else { break }
-            // One of another kind, or among the last nine bytes.
+            if step == wanted {
+                burst = min(4 &* burst, count)
+                continue
+            }
+            burst = Self.firstBurst
+            // One of another kind, or among the last bytes.
             let bits = try integerBits()
             guard bits <= UInt64(UInt32.max) else { throw .outOfRange }
             unsafe target[done] = UInt32(bits)

@@ -22,18 +22,23 @@ enum SHA256 {
         for shift in stride(from: 56, through: 0, by: -8) {
             padded.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift)))
         }
-        var state: [UInt32] = [
+        var state: State = [
             0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
         ]
-        for start in stride(from: 0, to: padded.count, by: 64) { mix(padded[start..<(start + 64)], into: &state) }
-        return state.flatMap { word in
-            [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> UInt32($0)) }
+        for start in stride(from: 0, to: padded.count, by: 64) { mix(padded, from: start, into: &state) }
+        var digest: [UInt8] = []
+        digest.reserveCapacity(32)
+        for word in 0..<8 {
+            for shift in [24, 16, 8, 0] { digest.append(UInt8(truncatingIfNeeded: state[word] >> UInt32(shift))) }
         }
+        return digest
     }
 
-    private static func mix(_ block: ArraySlice<UInt8>, into state: inout [UInt32]) {
-        var words = [UInt32](repeating: 0, count: 64)
-        for (at, byte) in block.enumerated() { words[at / 4] = words[at / 4] << 8 | UInt32(byte) }
+    private typealias State = InlineArray<8, UInt32>
+
+    private static func mix(_ message: [UInt8], from start: Int, into state: inout State) {
+        var words = InlineArray<64, UInt32>(repeating: 0)
+        for at in 0..<64 { words[at / 4] = words[at / 4] << 8 | UInt32(message[start + at]) }
         for at in 16..<64 {
             let a = words[at - 15]
             let b = words[at - 2]
@@ -41,17 +46,19 @@ enum SHA256 {
             let s1 = rotate(b, 17) ^ rotate(b, 19) ^ (b >> 10)
             words[at] = words[at - 16] &+ s0 &+ words[at - 7] &+ s1
         }
-        var v = state
+        var (a, b, c, d) = (state[0], state[1], state[2], state[3])
+        var (e, f, g, h) = (state[4], state[5], state[6], state[7])
         for at in 0..<64 {
-            let s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25)
-            let choice = (v[4] & v[5]) ^ (~v[4] & v[6])
-            let first = v[7] &+ s1 &+ choice &+ constants[at] &+ words[at]
-            let s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22)
-            let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2])
-            v = [first &+ s0 &+ majority, v[0], v[1], v[2], v[3] &+ first, v[4], v[5], v[6]]
+            let s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
+            let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ constants[at] &+ words[at]
+            let s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)
+            let second = s0 &+ ((a & b) ^ (a & c) ^ (b & c))
+            (h, g, f, e, d, c, b, a) = (g, f, e, d &+ first, c, b, a, first &+ second)
         }
-        for at in 0..<8 { state[at] = state[at] &+ v[at] }
+        let ends: State = [a, b, c, d, e, f, g, h]
+        for at in 0..<8 { state[at] = state[at] &+ ends[at] }
     }
 
-    private static func rotate(_ value: UInt32, _ by: UInt32) -> UInt32 { value >> by | value << (32 - by) }
+    @inline(__always)
+    private static func rotate(_ value: UInt32, _ by: UInt32) -> UInt32 { value &>> by | value &<< (32 &- by) }
 }

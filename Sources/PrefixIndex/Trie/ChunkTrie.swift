@@ -26,25 +26,14 @@ package final class ChunkTrie: @unchecked Sendable {
 
     // MARK: - For readers
 
-    /// Replaces `result` by what each live lane holds of the chain, sorted by lane. From any thread, with its own `lookup`.
+    /// Fills `lookup`, the calling thread's own, with what each live lane holds of the chain. From any thread.
     /// `seed` is joined to the first hash; 0 = none.
-    package func find(_ hashes: [UInt64], seed: UInt64 = 0, _ lookup: TrieLookup, into result: inout [LaneMatch]) {
-        unsafe hashes.withUnsafeBufferPointer { unsafe find($0, seed: seed, lookup, into: &result) }
-    }
-
-    /// The same, for hashes in a buffer.
-    package func find(
-        _ hashes: UnsafeBufferPointer<UInt64>,
-        seed: UInt64 = 0,
-        _ lookup: TrieLookup,
-        into result: inout [LaneMatch]
-    ) {
-        guard let hashes = unsafe PromptHashes(hashes, seed: seed) else {
-            result.removeAll(keepingCapacity: true)
-            return
+    package func find(_ hashes: [UInt64], seed: UInt64 = 0, _ lookup: TrieLookup) {
+        unsafe hashes.withUnsafeBufferPointer { hashes in
+            guard let hashes = unsafe PromptHashes(hashes, seed: seed) else { return lookup.forget() }
+            // The reader holds addresses only; the owner of what they lead to must outlive it.
+            withExtendedLifetime(owner) { TrieReader(memory: memory).find(hashes, lookup) }
         }
-        // The reader holds addresses only; the owner of what they lead to must outlive it.
-        withExtendedLifetime(owner) { TrieReader(memory: memory).find(hashes, lookup, into: &result) }
     }
 
     // MARK: - For the writer

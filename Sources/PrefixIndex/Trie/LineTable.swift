@@ -60,13 +60,6 @@ internal import CIndexKernels
 
     private var pagesLeft: Int { freePageCount &+ (mayGrow ? memory.pageCapacity &- pagesTouched : 0) }
 
-    /// Brings the partition of `key` nearer, so that its line can be found soon.
-    @inline(__always)
-    func prefetchPartition(_ key: UInt32) {
-        let number = memory.directory.start.word32(memory.directoryOffset(key, depth: depth))
-        unsafe ix_prefetch(memory.partition(number).raw)
-    }
-
     /// Brings the line of `key` nearer, for an insertion or search to come.
     @inline(__always)
     func prefetch(_ key: UInt32) {
@@ -90,9 +83,58 @@ internal import CIndexKernels
     @inline(__always)
     mutating func insert(_ key: UInt32, slot: UInt32) -> Bool { insert(key, slot: slot) { _ in } }
 
-    /// The same; calls `others` with each slot that stands under the key already.
+    /// The same for a row of names and slots, in a table that no reader looks into.
+    /// - Returns: how many were entered before a partition was full, or the suspects too many.
     @inline(__always)
-    mutating func insert(_ key: UInt32, slot: UInt32, others: (UInt32) -> Void) -> Bool {
+    mutating func enter(_ run: BlockRun, from first: Int, count: Int, slot: UInt32, _ step: inout EntryStep) -> Int {
+        guard let names = unsafe run.engine else { return 0 }
+        var table = unsafe view
+        let done = unsafe Int(
+            ix_table_enter(
+                &table,
+                names,
+                UInt32(truncatingIfNeeded: first),
+                UInt32(truncatingIfNeeded: count),
+                UInt32(truncatingIfNeeded: run.count),
+                &step.fetched,
+                slot,
+                step.suspects,
+                &step.suspected,
+                UInt32(EntryStep.maxSuspects)
+            )
+        )
+        self.count &+= done
+        return done
+    }
+
+    /// Brings near what entering the names from `first` on will touch.
+    @inline(__always)
+    func approach(_ run: BlockRun, _ first: Int, _ step: inout EntryStep) {
+        guard let names = unsafe run.engine else { return }
+        var table = unsafe view
+        unsafe ix_table_approach(
+            &table,
+            names,
+            UInt32(truncatingIfNeeded: first),
+            UInt32(truncatingIfNeeded: run.count),
+            &step.fetched
+        )
+    }
+
+    /// The table as the kernels see it, until it changes.
+    private var view: ix_table {
+        unsafe ix_table(
+            directory: (memory.directory.start + 4 &* (1 &<< depth)).raw.assumingMemoryBound(to: CChar.self),
+            partitions: memory.partitions.start.raw.assumingMemoryBound(to: CChar.self),
+            pages: memory.pages.start.raw.assumingMemoryBound(to: CChar.self),
+            depth: UInt32(truncatingIfNeeded: depth),
+            key_bits: UInt32(truncatingIfNeeded: memory.keyBits),
+            fill: UInt32(Self.fillOf64)
+        )
+    }
+
+    @inline(__always)
+    private mutating func insert(_ key: UInt32, slot: UInt32, others: (UInt32) -> Void) -> Bool {
         var partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         if Int(partition.word16(Offset.entries)) >= Self.limit(pages: Int(partition.word8(Offset.pages))) {
             guard makeRoom(for: key) else { return false }
@@ -342,7 +384,8 @@ internal import CIndexKernels
 
     // MARK: - Growth
 
-    private mutating func makeRoom(for key: UInt32) -> Bool {
+    /// Lets a key's partition take one more. False where the table is full, or too many keys share their first bits.
+    mutating func makeRoom(for key: UInt32) -> Bool {
         while true {
             let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
             let pages = Int(partition.word8(Offset.pages))

@@ -115,12 +115,27 @@ struct TrieMemory: Sendable {
         return Chunk(base: chunk.base + stride(chunk.sizeClass), id: next, sizeClass: chunk.sizeClass)
     }
 
+    /// Brings nearer the chunks behind this one that a chain of so many more blocks mostly lies in. Fetches are cheap and
+    /// harmless where it does not.
     @inline(__always)
-    func prefetchNeighbour(of chunk: Chunk) {
-        let next = chunk.base + stride(chunk.sizeClass)
-        unsafe ix_prefetch(next.raw)
-        unsafe ix_prefetch((next + 64).raw)
+    func prefetchRow(from chunk: Chunk, blocks: Int) {
+        let bytes = min(stride(chunk.sizeClass) &* (blocks / chunk.capacity &+ 1), Self.rowBytes)
+        var offset = 64
+        while offset < bytes {
+            unsafe ix_prefetch((chunk.base + offset).raw)
+            offset &+= 64
+        }
     }
+
+    /// What lies this far behind a chunk that is being looked at arrives in time.
+    @inline(__always)
+    func prefetchAhead(of chunk: Chunk) {
+        unsafe ix_prefetch((chunk.base + Self.rowBytes).raw)
+        unsafe ix_prefetch((chunk.base + (Self.rowBytes &+ 64)).raw)
+    }
+
+    /// Four chunks of 32 blocks.
+    private static let rowBytes = 512
 
     /// A block's position in its chunk.
     @inline(__always)
@@ -146,17 +161,26 @@ struct LaneTable: Sendable {
         case dead = 2
     }
 
-    /// u8 states[65,536], then u16 ages[65,536], then u16 oldest[65,536].
+    /// u8 states[65,536], then u16 ages[65,536], then u16 oldest[65,536], then u32 number of dead lanes.
     let region: SharedRegion
 
     init(owner: MemoryOwner) throws(IndexMemoryError) {
-        region = try owner.reserve(5 * TrieMemory.laneCount)
+        region = try owner.reserve(5 * TrieMemory.laneCount + 4)
     }
 
     @inline(__always)
     func state(_ lane: UInt16) -> State { State(rawValue: region.start.word8(Int(lane))) ?? .free }
 
-    func setState(_ lane: UInt16, _ state: State) { region.start.set8(Int(lane), state.rawValue) }
+    func setState(_ lane: UInt16, _ state: State) {
+        let change = (state == .dead ? 1 : 0) - (self.state(lane) == .dead ? 1 : 0)
+        region.start.set8(Int(lane), state.rawValue)
+        let place = 5 &* TrieMemory.laneCount
+        region.start.set32(place, region.start.word32(place) &+ UInt32(truncatingIfNeeded: change))
+    }
+
+    /// Some lane answers no more while chunks still name it.
+    @inline(__always)
+    var hasDead: Bool { region.start.word32(5 &* TrieMemory.laneCount) != 0 }
 
     /// The lane's present age: what it stores now bears it, and what bears an older one is older.
     @inline(__always)

@@ -20,6 +20,14 @@ internal import CIndexKernels
 
     @inline(__always)
     subscript(at: Int) -> UInt64 { unsafe at == 0 ? first : start[at] }
+
+    /// Of each hash the bits that chunks keep.
+    @inline(__always)
+    func writeBits(to bits: UnsafeMutablePointer<UInt16>) {
+        let (start, count) = unsafe (start, count)
+        for at in 0..<count { unsafe bits[at] = UInt16(truncatingIfNeeded: start[at]) }
+        unsafe bits[0] = UInt16(truncatingIfNeeded: first)
+    }
 }
 
 /// Lookups beside the writer, without a lock: what was read is checked against the versions, and the lookup begins again
@@ -45,24 +53,18 @@ internal import CIndexKernels
             ? nil : UnsafePointer(memory.lanes.oldestAges.raw.assumingMemoryBound(to: UInt16.self))
     }
 
-    /// Replaces `result` by what each live lane holds of the chain, sorted by lane.
-    func find(_ hashes: PromptHashes, _ lookup: TrieLookup, into result: inout [LaneMatch]) {
-        result.removeAll(keepingCapacity: true)
+    /// Fills the lookup with what each live lane holds of the chain, sorted by lane.
+    func find(_ hashes: PromptHashes, _ lookup: TrieLookup) {
         lookup.load(hashes)
         for _ in 0..<Self.maxAttempts {
-            lookup.laneCount = 0
-            unsafe lookup.front.pointee.count = 0
+            lookup.forget()
             if walk(hashes, lookup) {
-                result.reserveCapacity(lookup.laneCount)
-                for at in 0..<lookup.laneCount {
-                    let lane = unsafe lookup.lanes[at]
-                    guard memory.lanes.state(lane) == .live else { continue }
-                    unsafe result.append(LaneMatch(lane: lane, blocks: Int(lookup.depths[at])))
-                }
+                if memory.lanes.hasDead { lookup.keep { memory.lanes.state($0) == .live } }
                 return
             }
             lookup.retries &+= 1
         }
+        lookup.forget()
         lookup.abandoned &+= 1
     }
 
@@ -77,9 +79,18 @@ internal import CIndexKernels
     private func walk(_ hashes: PromptHashes, _ lookup: TrieLookup) -> Bool {
         let first = hashes[0]
         let tag = TrieMemory.tag(parent: 0, position: 0, local: first)
-        let (root, stable) = readChild(of: 0, position: 0, local: first, tag: tag)
-        guard stable else { return false }
-        guard var chunk = root else { return true }
+        var chunk: Chunk
+        let known = memory.chunk(of: lookup.firstChunk)
+        if memory.isChild(known, of: 0, position: 0, local: first, tag: tag) {
+            // Most prompts begin as others do.
+            chunk = known
+        } else {
+            let (root, stable) = readChild(of: 0, position: 0, local: first, tag: tag, blocks: hashes.count)
+            guard stable else { return false }
+            guard let root else { return true }
+            chunk = root
+            lookup.firstChunk = chunk.id
+        }
         var depth = 0
         var identity = (parent: UInt32(0), position: 0, tag: tag)
         while true {
@@ -94,7 +105,7 @@ internal import CIndexKernels
             else { return false }
             let most = min(chunk.length, hashes.count &- depth)
             // A long chain's next chunk mostly lies behind this one: it comes while this one is looked at.
-            memory.prefetchNeighbour(of: chunk)
+            memory.prefetchAhead(of: chunk)
             var matched = unsafe Int(ix_equal_run16(chunk.fingerprints.raw, lookup.bits + depth, UInt32(max(most, 0))))
             var next: Chunk?
             if matched > 0, depth &+ matched < hashes.count {
@@ -113,7 +124,7 @@ internal import CIndexKernels
             guard goesOn, let next else { break }
             chunk = next
         }
-        unsafe ix_front_finish(lookup.front, UInt32(truncatingIfNeeded: depth))
+        unsafe ix_front_settle(lookup.front, UInt32(truncatingIfNeeded: depth))
         return true
     }
 
@@ -140,7 +151,14 @@ internal import CIndexKernels
                 {
                     return .child(neighbour, blocks: blocks)
                 }
-                let (child, stable) = readChild(of: chunk.id, position: position, local: local, tag: tag)
+                let left = hashes.count &- depth
+                let (child, stable) = readChild(
+                    of: chunk.id,
+                    position: position,
+                    local: local,
+                    tag: tag,
+                    blocks: left
+                )
                 guard stable else { return .disturbed }
                 if let child { return .child(child, blocks: blocks) }
             }
@@ -150,10 +168,18 @@ internal import CIndexKernels
     }
 
     @inline(__always)
-    private func readChild(of parent: UInt32, position: Int, local: UInt64, tag: UInt32) -> (Chunk?, Bool) {
+    private func readChild(
+        of parent: UInt32,
+        position: Int,
+        local: UInt64,
+        tag: UInt32,
+        blocks: Int
+    ) -> (Chunk?, Bool) {
         let memory = memory
         let (slot, stable) = memory.children.read(memory.childKey(tag: tag)) { slot in
-            memory.isChild(memory.chunk(of: slot), of: parent, position: position, local: local, tag: tag)
+            let chunk = memory.chunk(of: slot)
+            memory.prefetchRow(from: chunk, blocks: blocks)
+            return memory.isChild(chunk, of: parent, position: position, local: local, tag: tag)
         }
         return (slot.map { memory.chunk(of: $0) }, stable)
     }
@@ -170,17 +196,7 @@ internal import CIndexKernels
             list = holders + Int(index) &* 8
         }
         if depth == 0 {
-            lookup.laneCount = unsafe Int(
-                ix_front_start(
-                    lookup.front,
-                    lookup.lanes,
-                    list.raw,
-                    UInt32(count),
-                    oldestAges,
-                    UInt32(matched)
-                )
-            )
-            return unsafe lookup.front.pointee.count > 0
+            return unsafe ix_front_start(lookup.front, list.raw, UInt32(count), oldestAges, UInt32(matched)) > 0
         }
         return unsafe ix_front_step(
             lookup.front,

@@ -83,6 +83,19 @@ extension TrieWriter {
     /// The run has at most `maxStep` blocks, and `prepareStep` came before. Where blocks are `counted`, one that the lane
     /// holds already is a further copy of it.
     mutating func store(_ lane: UInt16, _ place: inout TriePlace, _ run: BlockRun, counted: Bool) -> StoreOutcome {
+        entry.fetched = 0
+        let outcome = storeAll(lane, &place, run, counted)
+        settleSuspects(run)
+        return outcome
+    }
+
+    @inline(__always)
+    private mutating func storeAll(
+        _ lane: UInt16,
+        _ place: inout TriePlace,
+        _ run: BlockRun,
+        _ counted: Bool
+    ) -> StoreOutcome {
         var outcome = StoreOutcome()
         for at in 0..<run.count { unsafe localBits[at] = UInt16(truncatingIfNeeded: run.local(at)) }
         if unsafe run.engine != nil {
@@ -221,10 +234,7 @@ extension TrieWriter {
             first = 0
         }
         let count = min(target.capacity &- first, run.count &- at)
-        if unsafe run.engine != nil {
-            for index in at..<(at &+ count) { engine.prefetchPartition(run.name(index).key) }
-            for index in at..<(at &+ count) { engine.prefetch(run.name(index).key) }
-        }
+        engine.approach(run, at, &entry)
         SequenceLock.enter(target.version)
         guard hold(target, lane, Chunk.bits(from: first, count: count), isLocked: true) != nil else {
             SequenceLock.leave(target.version)
@@ -245,6 +255,7 @@ extension TrieWriter {
         if unsafe run.engine != nil {
             let entered = enterAll(target, first, count, run, at)
             if entered < count {
+                settleSuspects(run)
                 undo(lane, target, from: first &+ entered, count: count &- entered, &outcome)
                 at &+= entered
                 return false
@@ -255,40 +266,44 @@ extension TrieWriter {
         return true
     }
 
-    /// Lets the names of new blocks lead to them. What may be a twin is looked at at the end, when it has come near.
+    /// Lets the names of new blocks lead to them.
     /// - Returns: how many found a place.
     @inline(__always)
     private mutating func enterAll(_ chunk: Chunk, _ first: Int, _ count: Int, _ run: BlockRun, _ at: Int) -> Int {
-        var suspected = 0
+        let known = entry.suspected
         var entered = 0
-        /// Blocks with a twin.
-        var found: UInt32 = 0
-        while entered < count {
-            let name = run.name(at &+ entered)
-            let isPlaced = engine.insert(name.key, slot: chunk.slot(first &+ entered)) { other in
-                guard suspected < Self.maxSuspects else {
-                    if memory.engineFingerprint(of: other) == name.fingerprint { found |= 1 &<< UInt32(entered) }
-                    return
-                }
-                memory.prefetchEngineFingerprint(of: other)
-                unsafe suspects[suspected] = UInt64(entered) &<< 32 | UInt64(other)
-                suspected &+= 1
+        while true {
+            let slot = chunk.slot(first &+ entered)
+            entered &+= engine.enter(run, from: at &+ entered, count: count &- entered, slot: slot, &entry)
+            guard entered < count else { break }
+            if entry.isFull {
+                settleSuspects(run)
+            } else if !engine.makeRoom(for: run.name(at &+ entered).key) {
+                break
             }
-            guard isPlaced else { break }
-            entered &+= 1
         }
-        for index in 0..<suspected {
-            let block = unsafe Int(suspects[index] &>> 32)
-            let other = unsafe UInt32(truncatingIfNeeded: suspects[index])
-            if memory.engineFingerprint(of: other) == run.name(at &+ block).fingerprint { found |= 1 &<< UInt32(block) }
-        }
-        found &= Chunk.bits(from: 0, count: entered)
-        while found != 0 {
-            let block = found.trailingZeroBitCount
-            noteTwin(run.name(at &+ block), chunk, first &+ block)
-            found &= found &- 1
+        if known < entry.suspected {
+            for index in Int(known)..<Int(entry.suspected) {
+                unsafe memory.prefetchEngineFingerprint(of: entry.suspects[index].other)
+            }
         }
         return entered
+    }
+
+    /// Writes down which of the step's blocks have a twin.
+    private mutating func settleSuspects(_ run: BlockRun) {
+        var noted: UInt32 = 0
+        for index in 0..<Int(entry.suspected) {
+            let suspect = unsafe entry.suspects[index]
+            let name = run.name(Int(suspect.name))
+            guard suspect.slot != noted, memory.engineFingerprint(of: suspect.other) == name.fingerprint else {
+                continue
+            }
+            noted = suspect.slot
+            let chunk = memory.chunk(of: suspect.slot)
+            noteTwin(name, chunk, TrieMemory.position(of: suspect.slot, in: chunk))
+        }
+        entry.suspected = 0
     }
 
     /// The same for one block.

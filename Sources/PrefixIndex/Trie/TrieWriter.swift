@@ -21,9 +21,7 @@ internal import CIndexKernels
     var twins = TwinTable()
     /// Keys of a chunk from a snapshot, on their way into the table.
     var pendingKeys: [(position: Int, key: UInt32)] = []
-    /// Blocks of the chunk at hand that may have a twin: position << 32 | slot of the other.
-    let suspects: UnsafeMutablePointer<UInt64>
-    static let maxSuspects = 256
+    var entry = EntryStep()
     var sweep = TrieSweep()
     /// (lane, block) pairs held, by lane.
     private let laneBlocksRegion: SharedRegion
@@ -60,7 +58,6 @@ internal import CIndexKernels
         children = LineTable(memory: memory.children, isShared: true)
         engine = LineTable(memory: memory.engine, isShared: false)
         laneBlocksRegion = try owner.reserve(4 * TrieMemory.laneCount)
-        unsafe suspects = .allocate(capacity: Self.maxSuspects)
         unsafe localBits = .allocate(capacity: Self.maxStep + 8)
         unsafe localBits.initialize(repeating: 0, count: Self.maxStep + 8)
         unsafe engineBits = .allocate(capacity: Self.maxStep)
@@ -68,7 +65,6 @@ internal import CIndexKernels
     }
 
     deinit {
-        unsafe suspects.deallocate()
         unsafe localBits.deallocate()
         unsafe engineBits.deallocate()
     }
