@@ -35,16 +35,10 @@ package enum CalibrationFile {
     }
 
     private static func setAside(_ path: String, _ reason: String) -> Loaded {
-        let name = path + ".corrupt"
-        return .setAside(reason: reason, to: unsafe rename(path, name) == 0 ? name : nil)
+        .setAside(reason: reason, to: KeptFile.setAside(path))
     }
 
-    /// Writes beside the file and renames, so that a crash leaves the old state or the new one, never half of it.
     package static func save(_ state: CalibrationState, path: String) throws(ConfigurationErrors) {
-        func failure(_ what: String) -> ConfigurationErrors {
-            let reason = unsafe String(cString: strerror(errno))
-            return ConfigurationErrors(ConfigurationError(file: path, message: "\(what): \(reason)"))
-        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         let bytes: [UInt8]
@@ -53,27 +47,6 @@ package enum CalibrationFile {
         } catch {
             throw ConfigurationErrors(ConfigurationError(file: path, message: "cannot be encoded: \(error)"))
         }
-        let temporary = "\(path).\(getpid()).tmp"
-        let file = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw failure("cannot be written") }
-        var written = 0
-        while written < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes { buffer in
-                unsafe write(file, buffer.baseAddress?.advanced(by: written), bytes.count - written)
-            }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else {
-                let error = failure("cannot be written")
-                close(file)
-                unsafe unlink(temporary)
-                throw error
-            }
-            written += count
-        }
-        guard fsync(file) == 0, close(file) == 0, unsafe rename(temporary, path) == 0 else {
-            let error = failure("cannot be put in place")
-            unsafe unlink(temporary)
-            throw error
-        }
+        try KeptFile.write(bytes, path: path)
     }
 }

@@ -20,8 +20,13 @@ package enum FileContents {
         }
     }
 
-    /// Never reads more than `limit` bytes and one, whatever the path names: a device or a pipe may have no end.
     package static func text(path: String, limit: Int) throws(Failure) -> String {
+        guard let text = String(validating: try bytes(path: path, limit: limit), as: UTF8.self) else { throw .notUTF8 }
+        return text
+    }
+
+    /// Never reads more than `limit` bytes and one, whatever the path names: a device or a pipe may have no end.
+    package static func bytes(path: String, limit: Int) throws(Failure) -> [UInt8] {
         let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw .system(systemError()) }
         defer { close(file) }
@@ -35,8 +40,7 @@ package enum FileContents {
             bytes.append(contentsOf: piece[..<count])
             guard bytes.count <= limit else { throw .tooLarge(limit: limit) }
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw .notUTF8 }
-        return text
+        return bytes
     }
 
     private static func systemError() -> String {

@@ -38,7 +38,7 @@ def chat(text: str, **more) -> bytes:
 class Rig:
     """Two mock pods of both roles, of which the first publishes its cache, behind a picker and Envoy."""
 
-    def __init__(self, folder, events, **tokenizer):
+    def __init__(self, folder, events, flags=(), **tokenizer):
         first = rig.free_ports(2)
         self.ports = [first, first + 1]
         common = {
@@ -53,9 +53,9 @@ class Rig:
         )
         self.mock.ready(lambda: rig.http_get(self.ports[1], "/health")[0] == 200)
         self.log = folder / "decisions.jsonl"
-        self.picker = Picker(
-            folder, fleet, f"--time-scale={SCALE}", f"--decision-log={self.log}", configuration(folder, **tokenizer)
-        )
+        flags = (f"--time-scale={SCALE}", f"--decision-log={self.log}", configuration(folder, **tokenizer), *flags)
+        self.begin = lambda name: Picker(folder, fleet, *flags, name=name)
+        self.picker = self.begin("picker")
         self.envoy = Envoy(folder, "full-duplex", self.picker.port)
 
     def stop(self):
@@ -254,3 +254,63 @@ def test_a_shared_stores_hits_cost_transfer(tmp_path):
     finally:
         setup.stop()
         socket.close(0)
+
+
+def test_what_engines_cache_is_known_after_a_restart(tmp_path):
+    """Engines tell once what they cache. The next picker has it from the file, and goes on where the last one stood."""
+    file = tmp_path / "index.eppx"
+    setup = Rig(tmp_path, events_at(rig.free_ports(2)), flags=(f"--prefix-index-file={file}",))
+    try:
+        rig.wait_until(lambda: setup.subscribed() == 1, "the subscription")
+        time.sleep(0.5)
+        assert wire.post(setup.ports[0], chat(TEXT))[0] == 200
+        rig.wait_until(lambda: setup.stored() > 100, "the events")
+        blocks = setup.stored()
+        setup.envoy.process.kill()
+        assert setup.picker.stop() == 0
+        shown = subprocess.run([rig.binary(), "index", "stats", file, "--json"], capture_output=True, text=True)
+        assert json.loads(shown.stdout)["blocks"] == blocks
+
+        setup.picker = setup.begin("second")
+        setup.envoy = Envoy(tmp_path, "full-duplex", setup.picker.port, name="second-envoy")
+        assert "prefix index restored" in setup.picker.process.tail(200)
+        assert setup.stored() == 0
+        status, _, answer = wire.post(setup.envoy.port, chat(TEXT))
+        assert status == 200
+        answer = json.loads(answer)
+        cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert setup.decision(answer["id"].removeprefix("chatcmpl-"))["chosen"]["cachedTokens"] == cached > 1000
+        # What the pod publishes now follows on what the file says: no gap, no replay, nothing forgotten.
+        rig.wait_until(lambda: setup.subscribed() == 1, "the subscription")
+        time.sleep(0.5)
+        assert wire.post(setup.ports[0], chat("another " + TEXT))[0] == 200
+        rig.wait_until(lambda: setup.stored() > 100, "the next events")
+        for name in ("gaps", "restarts", "lost_batches"):
+            assert setup.metric(f"epp_pd_kv_event_{name}_total") == 0
+        status, _, answer = wire.post(setup.envoy.port, chat(TEXT))
+        again = json.loads(answer)
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == cached
+    finally:
+        setup.stop()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "future"])
+def test_an_index_that_cannot_be_used_is_set_aside(tmp_path, damage):
+    file = tmp_path / "index.eppx"
+    later = b"EPPDPFX\n" + (99).to_bytes(2, "little") + bytes(22)
+    file.write_bytes(later if damage == "future" else b"no index at all")
+    fleet = fleet_of([rig.free_port()])
+    picker = Picker(tmp_path, fleet, f"--prefix-index-file={file}")
+    try:
+        log = picker.process.tail(200)
+        assert "the prefix index begins anew" in log
+        assert ("version 99 is later" if damage == "future" else "not a file of the prefix index") in log
+        assert (tmp_path / "index.eppx.corrupt").exists() and not file.exists()
+    finally:
+        assert picker.stop() == 0
+    assert file.read_bytes().startswith(b"EPPDPFX\n")
+    picker = Picker(tmp_path, fleet, f"--prefix-index-file={file}", name="second")
+    try:
+        assert "prefix index restored" in picker.process.tail(200)
+    finally:
+        picker.stop()

@@ -27,6 +27,22 @@ struct SequenceTrackerTests {
         #expect(tracker.state == .following(next: 18) && tracker.gaps == 0)
     }
 
+    @Test("where something is known already, the next number follows on it")
+    func resumed() {
+        var tracker = SequenceTracker(canReplay: true, next: 8)
+        #expect(tracker.next == 8)
+        #expect(tracker.live(8, [8]) == [.apply([8])] && tracker.next == 9)
+        var late = SequenceTracker(canReplay: true, next: 8)
+        #expect(late.live(10, [10]) == [.replay(from: 8)])
+        #expect(late.next == 8, "what waits has not been applied")
+        #expect(late.replayed(8, [8]) == [.apply([8])] && late.next == 9)
+        var alone = SequenceTracker(canReplay: false, next: 8)
+        #expect(alone.live(10, [10]) == [.doubt(lost: 2), .apply([10])])
+        var restarted = SequenceTracker(canReplay: false, next: 8)
+        #expect(restarted.live(7, [7]) == [.restart, .apply([7])])
+        #expect(SequenceTracker(canReplay: true).next == nil)
+    }
+
     @Test("a number that goes back is a restart")
     func restart() {
         var tracker = SequenceTracker(canReplay: false)

@@ -43,6 +43,14 @@ struct SnapshotTests {
         }
     }
 
+    @Test("the owner's notes come with it")
+    func notes() throws {
+        let (index, _) = try Self.filled()
+        let notes = Array("whose blocks they are".utf8)
+        #expect(try EventPrefixIndex(snapshot: index.snapshot(notes: notes), budget: 8 << 20).notes == notes)
+        #expect(try EventPrefixIndex(snapshot: index.snapshot(), budget: 8 << 20).notes == [])
+    }
+
     @Test("what was saved answers as before, and goes on")
     func roundTrip() throws {
         let (index, prompts) = try Self.filled()

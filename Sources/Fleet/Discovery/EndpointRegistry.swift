@@ -12,17 +12,43 @@ package struct EndpointRegistry: Sendable {
         var port: UInt16
     }
 
+    /// An endpoint that an earlier process knew by this id.
+    package struct Known: Sendable, Hashable, Codable {
+        package var name: String
+        package var address: String
+        package var port: UInt16
+        package var id: UInt32
+
+        package init(name: String, address: String, port: UInt16, id: UInt32) {
+            self.name = name
+            self.address = address
+            self.port = port
+            self.id = id
+        }
+    }
+
     private var ids: [Key: EndpointID] = [:]
+    /// Not yet seen again.
+    private var former: [Key: EndpointID] = [:]
     private var next: UInt32 = 0
 
-    package init() {}
+    /// Endpoints that an earlier process knew get their ids again when they are first seen; others get none of those.
+    package init(resuming known: [Known] = []) {
+        for endpoint in known where endpoint.id < Self.mostResumed {
+            former[Key(name: endpoint.name, address: endpoint.address, port: endpoint.port)] = EndpointID(endpoint.id)
+            next = max(next, endpoint.id + 1)
+        }
+    }
+
+    /// Ids count up by one for each endpoint that comes: half of them are never used up.
+    private static let mostResumed: UInt32 = 1 << 31
 
     /// The ids of the fleet as it is now, in its order; endpoints that are not named any more are forgotten.
     package mutating func ids(for fleet: [EndpointDescription]) -> [EndpointID] {
         var current: [Key: EndpointID] = [:]
         let result = fleet.map { endpoint in
             let key = Key(name: endpoint.name, address: endpoint.address, port: endpoint.port)
-            let id = current[key] ?? ids[key] ?? fresh()
+            let id = current[key] ?? ids[key] ?? former.removeValue(forKey: key) ?? fresh()
             current[key] = id
             return id
         }

@@ -15,10 +15,14 @@ struct KVEventFeed {
     /// Metrics pages and events tell of the same restart up to this far apart.
     private static let restartSeconds = 15.0
 
-    init(source: EventSourceID, canReplay: Bool) {
+    /// `next`: the number of the batch that follows on what the index holds of the publisher already.
+    init(source: EventSourceID, canReplay: Bool, next: UInt64? = nil) {
         self.source = source
-        tracker = SequenceTracker(canReplay: canReplay)
+        tracker = SequenceTracker(canReplay: canReplay, next: next)
     }
+
+    /// The batch that follows on what the index holds; nil where it holds nothing.
+    var next: UInt64? { tracker.next }
 
     var gaps: Int { tracker.gaps }
     var lostBatches: UInt64 { tracker.lostBatches }

@@ -44,10 +44,21 @@ final class KVEventLoop {
     private static let replayPauseSeconds = 30.0
     private static let turnMilliseconds = 100
 
-    init(context: ZMQContext, index: EventPrefixIndex) {
+    /// Publishers that the index came with and that nobody has subscribed to yet, with their next batches.
+    private var awaited: [EventSourceID: UInt64]
+    private let begun = KVEventLoop.now
+
+    /// A pod that has not come again by then is forgotten: as long as a doubtful part is believed.
+    private static let awaitedSeconds = 600.0
+
+    init(context: ZMQContext, index: EventPrefixIndex, resuming: [EventSourceID: UInt64]) {
         self.context = context
         self.index = index
+        awaited = resuming
     }
+
+    /// Of each publisher the batch that follows on what the index holds.
+    var positions: [EventSourceID: UInt64] { feeds.compactMapValues(\.next).merging(awaited) { live, _ in live } }
 
     var statistics: KVEventStatistics {
         var sum = past
@@ -92,7 +103,11 @@ final class KVEventLoop {
                 inlets.append(Inlet(socket: socket, endpoint: subscription.endpoint, feeds: [subscription.source]))
             }
             subscriptions[subscription.source] = subscription
-            feeds[subscription.source] = KVEventFeed(source: subscription.source, canReplay: subscription.replay != nil)
+            feeds[subscription.source] = KVEventFeed(
+                source: subscription.source,
+                canReplay: subscription.replay != nil,
+                next: awaited.removeValue(forKey: subscription.source)
+            )
         } catch {
             if past.failures.count < 16 { past.failures.append(error.description) }
         }
@@ -141,7 +156,14 @@ final class KVEventLoop {
         if isBusy || now - lastMaintenance > 1 {
             lastMaintenance = now
             isBusy = index.maintain(now: now)
+            if !awaited.isEmpty, now - begun > Self.awaitedSeconds { forgetAwaited() }
         }
+    }
+
+    private func forgetAwaited() {
+        let holders = Set(awaited.keys.map(\.holder)).subtracting(feeds.keys.map(\.holder))
+        for holder in holders.sorted() { index.remove(holder: holder) }
+        awaited = [:]
     }
 
     private func readEvents(_ inlet: Inlet, _ now: Double) {
@@ -213,7 +235,7 @@ final class KVEventLoop {
         }
     }
 
-    private static var now: Double {
+    static var now: Double {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9

@@ -15,35 +15,51 @@ package final class KVEventService: Sendable {
         var isNew = false
         /// Holders whose engines are known to be new ones.
         var restarted: [UInt32] = []
+        /// To be called between two batches.
+        var look: Look?
         var isStopping = false
         var thread: ControlThread?
     }
 
+    /// Sees the index, and of each publisher the number of the batch that follows on what the index holds.
+    package typealias Look = @Sendable (EventPrefixIndex, _ positions: [EventSourceID: UInt64]) -> Void
+
     private let index: EventPrefixIndex
     private let wanted = Mutex(Wanted())
     private let statisticsBox = Mutex(KVEventStatistics())
+    private let resumed: [EventSourceID: UInt64]
+    /// Where the publishers stood when the service stopped.
+    private let last = Mutex<[EventSourceID: UInt64]>([:])
 
     /// Why the service could not start.
     package struct StartFailure: Error, Hashable, Sendable {
         package var reason: String
     }
 
-    package init(index: EventPrefixIndex) {
+    /// `resuming`: the publishers of which the index holds something already, and the batch that follows on it.
+    package init(index: EventPrefixIndex, resuming: [EventSourceID: UInt64] = [:]) {
         self.index = index
+        resumed = resuming
     }
+
+    /// Seconds of the clock that the service's index lives by.
+    package static var now: Double { KVEventLoop.now }
 
     package func start() throws(StartFailure) {
         let context: ZMQContext
         do { context = try ZMQContext() } catch { throw StartFailure(reason: error.description) }
-        let thread = ControlThread(name: "kv-events") { [index] in
-            let loop = KVEventLoop(context: context, index: index)
+        let thread = ControlThread(name: "kv-events") { [index, resumed] in
+            let loop = KVEventLoop(context: context, index: index, resuming: resumed)
             while let turn = self.nextTurn() {
                 if let wanted = turn.wanted { loop.subscribe(wanted) }
                 for holder in turn.restarted { loop.restart(holder) }
                 loop.turn()
                 let statistics = loop.statistics
                 self.statisticsBox.withLock { $0 = statistics }
+                turn.look?(index, loop.positions)
             }
+            let positions = loop.positions
+            self.last.withLock { $0 = positions }
         }
         guard let thread else { throw StartFailure(reason: "no thread") }
         wanted.withLock { $0.thread = thread }
@@ -62,6 +78,17 @@ package final class KVEventService: Sendable {
         wanted.withLock { wanted in
             if wanted.restarted.count < Self.maxSubscriptions { wanted.restarted.append(holder) }
         }
+    }
+
+    /// Calls `body` on the service's thread between two batches, so that index and positions fit together. Where the
+    /// service has stopped, at once.
+    package func look(_ body: @escaping Look) {
+        let isRunning = wanted.withLock { wanted in
+            guard wanted.thread != nil, !wanted.isStopping else { return false }
+            wanted.look = body
+            return true
+        }
+        if !isRunning { body(index, last.withLock { $0 }) }
     }
 
     /// Ends the thread and waits for it.
@@ -83,6 +110,7 @@ package final class KVEventService: Sendable {
         /// nil where nothing has changed.
         var wanted: [KVEventSubscription]?
         var restarted: [UInt32]
+        var look: Look?
     }
 
     /// nil when the service shall stop.
@@ -92,8 +120,13 @@ package final class KVEventService: Sendable {
             defer {
                 wanted.isNew = false
                 wanted.restarted = []
+                wanted.look = nil
             }
-            return Turn(wanted: wanted.isNew ? wanted.subscriptions : nil, restarted: wanted.restarted)
+            return Turn(
+                wanted: wanted.isNew ? wanted.subscriptions : nil,
+                restarted: wanted.restarted,
+                look: wanted.look
+            )
         }
     }
 }

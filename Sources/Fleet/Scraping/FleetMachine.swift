@@ -22,6 +22,8 @@ package struct FleetMachine: Sendable {
         package var concurrency: Int
         /// Snapshots are at least so far apart, whatever happens.
         package var snapshotGap: Seconds
+        /// Endpoints that get the ids again that they had in an earlier process.
+        package var known: [EndpointRegistry.Known] = []
 
         package init(
             refreshInterval: Seconds = Seconds(0.05),
@@ -89,7 +91,7 @@ package struct FleetMachine: Sendable {
 
     private let settings: Settings
     private var random: FleetRandom
-    private var registry = EndpointRegistry()
+    private var registry: EndpointRegistry
     private var order: [EndpointID] = []
     private var knowledge: [EndpointID: EndpointKnowledge] = [:]
     private var scrapes: PollSchedule
@@ -102,6 +104,7 @@ package struct FleetMachine: Sendable {
 
     package init(_ settings: Settings, seed: UInt64) {
         self.settings = settings
+        registry = EndpointRegistry(resuming: settings.known)
         random = FleetRandom(seed: seed)
         scrapes = PollSchedule(
             PollSchedule.Settings(

@@ -50,8 +50,16 @@ package final class EventPrefixIndex: Sendable {
         view = Mutex(EventView(domains: domains, adapters: adapters))
     }
 
-    /// All that is held, in a compact format. Events wait meanwhile, lookups do not.
-    package func snapshot() -> [UInt8] { writer.withLock { $0.snapshot() } }
+    /// All that is held, in a compact format, with the owner's notes. Events wait meanwhile, lookups do not.
+    package func snapshot(notes: [UInt8] = []) -> [UInt8] {
+        writer.withLock { $0.snapshot(notes: Array(notes.prefix(SnapshotFormat.maxNotes))) }
+    }
+
+    /// What was written beside the snapshot that this index came from; empty for a new one.
+    package var notes: [UInt8] { writer.withLock { $0.notes } }
+
+    /// The publishers known, sorted.
+    package var sources: [EventSourceID] { writer.withLock { $0.sources.keys.sorted() } }
 
     /// From now on changes are kept for `takeDelta`; to be called before the snapshot that a second picker begins with.
     package func recordChanges() {

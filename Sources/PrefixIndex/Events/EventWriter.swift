@@ -15,6 +15,8 @@
     var log: ChangeLog?
     /// Changes since the index began, where they are counted.
     var changes: UInt64 = 0
+    /// What the owner wrote beside the snapshot that the index came from.
+    var notes: [UInt8] = []
     private var total = EventOutcome()
     private let event = KVEvent()
     var names: [UInt64] = []

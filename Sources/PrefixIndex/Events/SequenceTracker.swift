@@ -44,8 +44,20 @@ package struct SequenceTracker: Sendable {
     static let maxWaiting = 4_096
     static let maxWaitingBytes = 32 << 20
 
-    package init(canReplay: Bool) {
+    /// `next`: the number that follows on what is known already, as from a snapshot; nil: nothing is known.
+    package init(canReplay: Bool, next: UInt64? = nil) {
         self.canReplay = canReplay
+        guard let next else { return }
+        state = .following(next: next)
+        lastLive = next > 0 ? next - 1 : nil
+    }
+
+    /// The number that follows on all that was applied; nil before the first.
+    package var next: UInt64? {
+        switch state {
+        case .fresh, .replaying(next: 0): nil
+        case .following(let next), .replaying(let next): next
+        }
     }
 
     /// A batch from the publisher.

@@ -3,10 +3,12 @@
 
 /// The whole of an exact index in a file.
 extension EventWriter {
-    func snapshot() -> [UInt8] {
+    /// `notes` are the owner's own.
+    func snapshot(notes: [UInt8]) -> [UInt8] {
         var writer = ByteWriter()
         writer.varint(unit)
         writer.varint(log.map { $0.first + $0.count } ?? changes)
+        writer.section(notes, compress: false)
         writer.varint(adapters.count)
         for adapter in adapters.sorted() { writer.text(adapter) }
         writer.varint(domains.count)
@@ -52,6 +54,7 @@ extension EventWriter {
         let unit = try reader.count(upTo: KVEventDecoder.maxBlockSize)
         guard unit > 0 else { throw .contradictory("a unit of no tokens") }
         let changes = try reader.varint()
+        let notes = Array(try reader.section(upTo: SnapshotFormat.maxNotes))
         var adapters = Set<String>()
         for _ in 0..<(try reader.count(upTo: Self.maxAdapters)) { adapters.insert(try reader.text()) }
         var domains: [HashDomain] = []
@@ -75,6 +78,7 @@ extension EventWriter {
         guard reader.left == 0 else { throw .contradictory("bytes behind the end") }
         self.init(domains: domains, adapters: adapters, sources: sources, budget: budget, unit: unit)
         self.changes = changes
+        self.notes = notes
     }
 
     private static func readDomain(_ reader: inout ByteReader, _ budget: Int) throws(SnapshotError) -> HashDomain {

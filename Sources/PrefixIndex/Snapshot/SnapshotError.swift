@@ -35,7 +35,9 @@ package enum SnapshotError: Error, Hashable, CustomStringConvertible {
 ///
 ///     8 bytes magic, u16 version, u16 reserved (0), u32 reserved (0), u64 body bytes, u64 XXH3-64 of the body; all little-endian
 enum SnapshotFormat {
-    static let version = 1
+    static let version = 2
+    /// What the owner may write beside the index.
+    static let maxNotes = 16 << 20
     static let snapshotMagic: [UInt8] = Array("EPPDPFX\n".utf8)
     static let deltaMagic: [UInt8] = Array("EPPDPFD\n".utf8)
     static let headerBytes = 32

@@ -82,7 +82,7 @@ final class Housekeeping: Sendable {
     private func clearLater() {
         queue.asyncAfter(deadline: .now() + Self.clearInterval) { [weak self] in
             guard let self else { return }
-            for _ in 0..<Self.stepsAtOnce where prefixes.maintain(now: host.clock.now.rawValue) {}
+            for _ in 0..<Self.stepsAtOnce where prefixes.maintain(now: KVEventService.now) {}
             clearLater()
         }
     }

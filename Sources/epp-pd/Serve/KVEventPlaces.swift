@@ -30,6 +30,15 @@ final class KVEventPlaces: Sendable {
     /// Whether any engine tells what it caches.
     var hasPublishers: Bool { state.withLock { !($0.subscriptions ?? []).isEmpty } }
 
+    /// The endpoints there are, with the ids that the index knows them by; sorted by id.
+    var known: [EndpointRegistry.Known] {
+        state.withLock { state in
+            state.snapshot.endpoints.map(\.endpoint).map {
+                EndpointRegistry.Known(name: $0.name, address: $0.address, port: $0.port, id: $0.id.rawValue)
+            }.sorted { $0.id < $1.id }
+        }
+    }
+
     /// The endpoints that are to be asked where they publish.
     var asked: [(id: EndpointID, endpoint: Endpoint)] {
         state.withLock { state in

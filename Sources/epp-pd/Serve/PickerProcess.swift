@@ -27,6 +27,8 @@ final class PickerProcess: Sendable {
     private let readiness: Readiness
     private let admin: AdminServer
     private let housekeeping: Housekeeping
+    private let places: KVEventPlaces
+    private let indexFile: PrefixIndexFile?
     private let events: KVEventService
     private let discovery: KVEventDiscovery
     private let tokens: PromptTokens?
@@ -52,8 +54,17 @@ final class PickerProcess: Sendable {
         decisionLog = try options.decisionLog.map { try DecisionLog(path: $0) }
         let metrics = Metrics()
         let observer = RequestObserver(metrics: metrics, decisionLog: decisionLog)
-        let (prefixes, events) = try Self.prefixIndexes(options)
+        let indexFile = options.prefixIndexFile.map { [log] path in
+            PrefixIndexFile(path: path, stores: configuration.kvCache.stores.map(\.store.name), log: log)
+        }
+        self.indexFile = indexFile
+        // Half of the memory for what routing teaches, half for what the engines say.
+        let half = (options.prefixIndexMib << 20) / 2
+        let kept = try indexFile?.load(budget: half) ?? PrefixIndexFile.Kept(index: EventPrefixIndex(budget: half))
+        let prefixes = try PrefixKnowledge(bytes: half, told: kept.index)
+        let events = KVEventService(index: kept.index, resuming: kept.positions)
         let places = KVEventPlaces(service: events, stores: Self.stores(configuration))
+        self.places = places
         self.events = events
         discovery = KVEventDiscovery(places: places)
         let tokens = Self.tokens(configuration, unit: prefixes.unit, places)
@@ -92,7 +103,7 @@ final class PickerProcess: Sendable {
         let unknown = ProfileWarnings(log: log)
         fleet = FleetService(
             fleet: endpoints,
-            options: Self.fleetOptions(options, configuration),
+            options: Self.fleetOptions(options, configuration, known: kept.endpoints),
             clock: clock,
             log: log,
             resolve: { description, id in
@@ -175,6 +186,7 @@ final class PickerProcess: Sendable {
         housekeeping.start()
         scaling.start()
         try events.start()
+        indexFile?.start(events, places)
         tokens?.start()
         try fleet.start()
         discovery.start()
@@ -199,6 +211,7 @@ final class PickerProcess: Sendable {
         dataPlane.stop()
         admin.stop()
         housekeeping.save()
+        indexFile?.save(events, places)
         decisionLog?.flush()
         log.info("ended")
     }
@@ -333,13 +346,6 @@ extension PickerProcess {
         )
     }
 
-    /// Half of the memory for what routing teaches, half for what the engines say.
-    private static func prefixIndexes(_ options: ServeOptions) throws -> (PrefixKnowledge, KVEventService) {
-        let half = (options.prefixIndexMib << 20) / 2
-        let told = try EventPrefixIndex(budget: half)
-        return (try PrefixKnowledge(bytes: half, told: told), KVEventService(index: told))
-    }
-
     private static func certificates(_ options: ServeOptions) throws -> TLSCertificates? {
         guard options.secureServing else { return nil }
         do {
@@ -387,13 +393,16 @@ extension PickerProcess {
 
     private static func fleetOptions(
         _ options: ServeOptions,
-        _ configuration: PickerConfiguration
+        _ configuration: PickerConfiguration,
+        known: [EndpointRegistry.Known]
     ) -> FleetService.Options {
-        FleetService.Options(
-            machine: FleetMachine.Settings(
-                refreshInterval: options.refreshMetricsInterval.value,
-                staleness: options.metricsStalenessThreshold.value
-            ),
+        var machine = FleetMachine.Settings(
+            refreshInterval: options.refreshMetricsInterval.value,
+            staleness: options.metricsStalenessThreshold.value
+        )
+        machine.known = known
+        return FleetService.Options(
+            machine: machine,
             file: options.fleet,
             fileOptions: FleetFile.Options(engines: configuration.engines),
             engines: [

@@ -134,7 +134,7 @@ final class PrefixKnowledge: PrefixAnswers {
 
     /// Clears away a part of what is gone. True while there is more to do.
     ///
-    /// - Parameter now: seconds of any clock that goes on.
+    /// - Parameter now: seconds of the clock that the exact index's events come by.
     /// - Returns: true while there is more to clear away.
     func maintain(now: Double) -> Bool {
         let more = learned.maintain()

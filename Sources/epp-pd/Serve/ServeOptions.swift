@@ -50,6 +50,8 @@ struct ServeOptions: ParsableArguments {
     var metricsStalenessThreshold = DurationArgument("2s")
     @Option(help: "Most memory of the prefix index, in MiB.")
     var prefixIndexMib = 1024
+    @Option(help: "Keep what engines say they cache in this file over restarts.")
+    var prefixIndexFile: String?
 
     @Option(help: "Keep what is learned of each pod in this file over restarts.")
     var calibrationFile: String?
