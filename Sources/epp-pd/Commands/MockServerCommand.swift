@@ -72,6 +72,7 @@ struct MockServerCommand: ParsableCommand {
     }
 
     func run() throws {
+        let signals = Signals([SIGTERM])
         let fleet: MockFleet
         do {
             fleet = try mockFleet()
@@ -82,10 +83,7 @@ struct MockServerCommand: ParsableCommand {
             Console.error("a pod's KV events cannot be published: \(error)")
             throw ExitCode(1)
         }
-        let stop = DispatchSource.makeSignalSource(signal: SIGTERM, queue: .main)
-        signal(SIGTERM, SIG_IGN)
-        stop.setEventHandler { Self.exit() }
-        stop.resume()
+        try signals.start { Self.exit() }
         let lines = fleet.pods.map { "mock-server: \($0.name) (\($0.role.rawValue)) on \($0.hostPort)\n" }
         FileHandle.standardOutput.write(Data(lines.joined().utf8))
         Task {

@@ -29,7 +29,8 @@ struct Serve: ParsableCommand {
     @OptionGroup var options: ServeOptions
 
     func run() throws {
+        let signals = Signals([SIGTERM, SIGINT])
         let picker = try PickerProcess(options)
-        try picker.run()
+        try picker.run(until: signals)
     }
 }

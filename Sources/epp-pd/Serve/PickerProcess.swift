@@ -173,10 +173,9 @@ final class PickerProcess: Sendable {
     }
 
     /// Serves until the process is told to end; returns when it has drained.
-    func run() throws {
+    func run(until signals: Signals) throws {
         let ended = DispatchSemaphore(value: 0)
-        let signals = Signals()
-        signals.on([SIGTERM, SIGINT]) { [self] in
+        try signals.start { [self] in
             // Nothing is served and nothing is learned yet; a container's first process would not end by itself.
             guard readiness.current != .starting else { exit(0) }
             drain { ended.signal() }
@@ -202,8 +201,7 @@ final class PickerProcess: Sendable {
                 "tls": "\(options.secureServing)", "time-scale": "\(options.timeScale)", "seed": "\(seed)",
             ]
         )
-        // The sources of signals live as long as this object.
-        withExtendedLifetime(signals) { ended.wait() }
+        ended.wait()
         fleet.stop()
         discovery.stop()
         tokens?.stop()
