@@ -159,6 +159,25 @@ import Testing
         #expect(profile.ttftOverhead == Seconds(milliseconds: 9))
     }
 
+    @Test func aUsersCorrectionReplacesWhateverItsSpelling() {
+        let own = ServingCorrection(
+            accelerator: "NVIDIA-H100-80GB-HBM3",
+            engine: "vLLM",
+            decodeScale: 2,
+            ttftOverhead: Seconds(milliseconds: 5)
+        )
+        let catalog = ProfileCatalog(documents: [SmallCatalog.document, ProfileDocument(corrections: [own])])
+        let profile = catalog.profile(
+            accelerator: "h100-sxm",
+            model: "llama-3.1-70b",
+            tensorParallel: 4,
+            dtype: "fp8",
+            engine: "vllm"
+        )
+        #expect(profile.decode.base == SmallCatalog.document.fits[0].decode.base * 2)
+        #expect(catalog.corrections.count == 1)
+    }
+
     @Test func moreRanksAreFasterAndFewerSlower() {
         let two = resolve("h100-sxm", "llama-3.1-70b", tp: 2, "fp8").profile
         let four = resolve("h100-sxm", "llama-3.1-70b", tp: 4, "fp8").profile

@@ -43,8 +43,14 @@ package struct ProfileCatalog: Sendable {
             }
         }
         for document in documents {
-            prices += document.prices
-            for entry in document.corrections {
+            for var entry in document.prices {
+                entry.accelerator = acceleratorName(entry.accelerator)
+                prices.append(entry)
+            }
+            // By canonical names, so that a user's spelling replaces what is shipped all the same.
+            for var entry in document.corrections {
+                entry.accelerator = acceleratorName(entry.accelerator)
+                entry.engine = NameTable.key(entry.engine)
                 corrections.removeAll { $0.accelerator == entry.accelerator && $0.engine == entry.engine }
                 corrections.append(entry)
             }
