@@ -3,6 +3,10 @@
 
 #include "CIndexKernels.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 static const uint64_t ix_lane = 0xFFFF0000;
 
 static int ix_is_old(uint64_t word, const uint16_t *oldest) {
@@ -82,9 +86,43 @@ void ix_front_settle(ix_front *front, uint32_t depth) {
     front->level = depth;
 }
 
+#if defined(__x86_64__)
+// Four holders at once. Processors read aligned words within a vector whole; C knows nothing of that, hence not in C.
+__attribute__((target("avx2"))) static __m256i ix_four_holders(const char *at) {
+    __m256i words;
+    __asm__("vmovdqu %1, %0" : "=x"(words) : "m"(*(const char(*)[32])at));
+    return words;
+}
+
+// As ix_run, in steps of eight: it may stop too early.
+__attribute__((target("avx2"))) static uint32_t ix_run_of_eights(const uint64_t *want, const char *list, uint32_t count,
+                                                                 uint64_t keep) {
+    const __m256i kept = _mm256_set1_epi64x((long long)keep);
+    uint32_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const char *at = list + (size_t)i * 8;
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(want + i));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(want + i + 4));
+        a = _mm256_xor_si256(a, ix_four_holders(at));
+        b = _mm256_xor_si256(b, ix_four_holders(at + 32));
+        if (!_mm256_testz_si256(_mm256_or_si256(a, b), kept)) break;
+    }
+    return i;
+}
+
+static int ix_has_avx2;
+__attribute__((constructor)) static void ix_look_for_avx2(void) {
+    __builtin_cpu_init();
+    ix_has_avx2 = __builtin_cpu_supports("avx2");
+}
+#endif
+
 // How many places in a row hold the lanes that are wanted, with all the blocks in `keep`.
 static uint32_t ix_run(const uint64_t *want, const char *list, uint32_t count, uint64_t keep) {
     uint32_t i = 0;
+#if defined(__x86_64__)
+    if (ix_has_avx2 && count >= 8) i = ix_run_of_eights(want, list, count, keep);
+#endif
     for (; i + 4 <= count; i += 4) {
         uint64_t differ = (want[i] ^ ix_holder(list, i)) | (want[i + 1] ^ ix_holder(list, i + 1)) |
                           (want[i + 2] ^ ix_holder(list, i + 2)) | (want[i + 3] ^ ix_holder(list, i + 3));

@@ -352,8 +352,11 @@
         // What a first block holds besides its tokens is joined to its first unit, as a request does.
         let first = event.parent == nil && event.extraKeys.first?.block == 0 ? event.extraKeys[0].seed : 0
         let hashes = unsafe event.hashes
-        names.removeAll(keepingCapacity: true)
-        for index in 0..<count { unsafe names.append(BlockName(engineHash: hashes[index]).raw) }
+        if names.count > count { names.removeLast(names.count &- count) }
+        while names.count < count { names.append(0) }
+        unsafe names.withUnsafeMutableBufferPointer { names in
+            for index in 0..<count { unsafe names[index] = BlockName(engineHash: hashes[index]).raw }
+        }
         guard let tokens = unsafe event.tokens.baseAddress else { return }
         let units = count &* factor
         if locals.count < units { locals = [UInt64](repeating: 0, count: 2 &* units) }

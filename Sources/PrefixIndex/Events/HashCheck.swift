@@ -22,7 +22,7 @@ struct HashCheck: Sendable {
     private var seen = 0
 
     /// A look takes at most eight SHA-256 of a few hundred bytes: some microseconds.
-    private static let firstLooks = 8
+    private static let firstLooks = 4
     private static let looksBetween = 1_024
     /// What PYTHONHASHSEED is mostly set to, where it is set.
     private static let usualWays = [EngineBlockHash.defaultSeed, "0", "42", "1"].flatMap { seed in

@@ -106,6 +106,7 @@ internal import CIndexKernels
             let most = min(chunk.length, hashes.count &- depth)
             // A long chain's next chunk mostly lies behind this one: it comes while this one is looked at.
             memory.prefetchAhead(of: chunk)
+            prefetchHolders(behind: chunk)
             var matched = unsafe Int(ix_equal_run16(chunk.fingerprints.raw, lookup.bits + depth, UInt32(max(most, 0))))
             var next: Chunk?
             if matched > 0, depth &+ matched < hashes.count {
@@ -183,6 +184,27 @@ internal import CIndexKernels
         }
         return (slot.map { memory.chunk(of: $0) }, stable)
     }
+
+    /// Brings nearer the list of holders of the chunk that a long chain mostly goes on in. What is read there may be old or
+    /// nobody's: it is only fetched.
+    @inline(__always)
+    private func prefetchHolders(behind chunk: Chunk) {
+        guard let next = memory.neighbour(of: chunk) else { return }
+        let count = next.holderCount
+        let index = next.holderWord
+        guard count > Self.fewHolders, index < UInt64(holderCapacity) else { return }
+        let list = holders + Int(index) &* 8
+        var offset = 0
+        while offset < min(8 &* count, Self.mostFetched) {
+            unsafe ix_prefetch((list + offset).raw)
+            offset &+= 64
+        }
+    }
+
+    /// Shorter lists are one line or two.
+    private static let fewHolders = 16
+    /// The processor itself fetches what follows on this.
+    private static let mostFetched = 1_024
 
     /// Takes out of the front who does not hold all of the matched blocks.
     /// - Returns: whether somebody does; nil where a list makes no sense, because it is being changed.
