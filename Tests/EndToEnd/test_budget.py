@@ -27,8 +27,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 EXCHANGES = 200
-# Thousands of instructions, debug build: what was counted, and a tenth.
-BUDGETS = {"exchange": 1_270, "chunk": 89, "64 KB of body": 1_900}
+# Thousands of instructions, debug build: what was counted, and a tenth. Of an exchange some 150 are RequestForm's, which looks
+# at each header field in Swift since Istio's `:authority` may not be looked at by nghttp2.
+BUDGETS = {"exchange": 1_500, "chunk": 89, "64 KB of body": 1_900}
 
 
 class Counted:
