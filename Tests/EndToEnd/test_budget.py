@@ -27,8 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 EXCHANGES = 200
-# Thousands of instructions, debug build: what was counted, and a tenth. Of an exchange some 150 are RequestForm's, which looks
-# at each header field in Swift since Istio's `:authority` may not be looked at by nghttp2.
+# Thousands of instructions, debug build: what was counted, and a tenth.
 BUDGETS = {"exchange": 1_500, "chunk": 89, "64 KB of body": 1_900}
 
 
