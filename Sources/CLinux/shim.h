@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>

@@ -75,6 +75,8 @@ package struct TextKeyHasher: Sendable {
             }
             partial.removeAll(keepingCapacity: true)
         }
+        let blocks = min((count - offset) / bytesPerBlock, maxBlocks - hashes.count)
+        if blocks > 1 { hashes.reserveCapacity(hashes.count + blocks) }
         while count - offset >= bytesPerBlock, hashes.count < maxBlocks {
             unsafe close(start + offset)
             offset += bytesPerBlock

@@ -36,7 +36,6 @@ package struct TokenKeyHasher: Sendable {
         self.model = model
         self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.mostBlocks)
         seed = BlockHash.seed(model: nil, cacheSalt: cacheSalt)
-        partial.reserveCapacity(self.tokensPerBlock)
     }
 
     /// The next token ids.

@@ -118,7 +118,11 @@ extension CostFormula {
     /// the running decodes along.
     @inline(__always)
     func localPart(pod: Int, _ state: PodState, held: Int, peer: Peer?, links: KVLinks) -> PrefillPart {
-        var part = prefillPart(pod: pod, state, held: held, peer: peer, links: links)
+        // How long it takes alone matters only to what may be pulled instead.
+        var part =
+            state.canPull && peer != nil
+            ? prefillPart(pod: pod, state, held: held, peer: peer, links: links)
+            : barePart(pod: pod, state, held: held)
         let chunked = state.profile.mixed.chunkedPrefill(
             newTokens: prompt - Double(part.cachedTokens),
             cachedTokens: Double(part.cachedTokens),

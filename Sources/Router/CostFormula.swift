@@ -76,15 +76,22 @@ struct CostFormula {
     /// holds; `peer` is the pod that holds most of it.
     @inline(__always)
     func prefillPart(pod: Int, _ state: PodState, held: Int, peer: Peer?, links: KVLinks) -> PrefillPart {
+        var part = barePart(pod: pod, state, held: held)
+        part.prefill = prefill(state, cached: part.cachedTokens)
+        if state.canPull, let peer { takePull(&part, state, peer, links) }
+        setHarm(&part, at: state)
+        part.margin = state.calibration.prefillMargin * (part.queueing + part.prefill)
+        return part
+    }
+
+    /// All of it that does not hang on how long the prompt takes.
+    @inline(__always)
+    func barePart(pod: Int, _ state: PodState, held: Int) -> PrefillPart {
         var part = PrefillPart()
         part.pod = pod
         part.cachedTokens = usable(held)
         part.queueing = queueing(state)
-        part.prefill = prefill(state, cached: part.cachedTokens)
         part.overhead = overhead(state)
-        if state.canPull, let peer { takePull(&part, state, peer, links) }
-        setHarm(&part, at: state)
-        part.margin = state.calibration.prefillMargin * (part.queueing + part.prefill)
         part.share = share(of: draw, for: state.id, salt: 1)
         part.mayPair = state.role == .prefill || state.canPair
         part.kvClass = state.kvClass

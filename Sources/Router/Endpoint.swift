@@ -10,6 +10,9 @@ package struct EndpointID: Sendable, Hashable, Comparable, Codable {
     package init(_ rawValue: UInt32) { self.rawValue = rawValue }
     package static func < (a: EndpointID, b: EndpointID) -> Bool { a.rawValue < b.rawValue }
 
+    /// Numbers that the process gives out itself: no client can choose ones that collide, so a multiplication is enough.
+    package func _rawHashValue(seed: Int) -> Int { ScatteredNumber.hash(UInt64(rawValue), seed: seed) }
+
     package init(from decoder: any Decoder) throws {
         rawValue = try decoder.singleValueContainer().decode(UInt32.self)
     }

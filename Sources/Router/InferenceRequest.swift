@@ -11,6 +11,9 @@ package struct RequestID: Sendable, Hashable, Comparable, Codable {
     package init(_ rawValue: UInt64) { self.rawValue = rawValue }
     package static func < (a: RequestID, b: RequestID) -> Bool { a.rawValue < b.rawValue }
 
+    /// Numbers that the process gives out itself: no client can choose ones that collide, so a multiplication is enough.
+    package func _rawHashValue(seed: Int) -> Int { ScatteredNumber.hash(rawValue, seed: seed) }
+
     package init(from decoder: any Decoder) throws {
         rawValue = try decoder.singleValueContainer().decode(UInt64.self)
     }

@@ -44,6 +44,8 @@ package struct OutputLengths: Sendable {
     private let quantile: Double
     private var index: [String: Int] = [:]
     private var models: [Model] = [Model()]
+    /// The model that was learned of last: most requests of a fleet are for one, and comparing costs less than hashing.
+    private var last: (name: String, place: Int)?
 
     package init(quantile: Double = 0.5) { self.quantile = min(max(quantile, 0), 1) }
 
@@ -56,7 +58,9 @@ package struct OutputLengths: Sendable {
         guard outputTokens > 0, promptTokens > 0 else { return }
         let name = model ?? ""
         let at: Int
-        if let known = index[name] {
+        if let last, last.name == name {
+            at = last.place
+        } else if let known = index[name] {
             at = known
         } else if models.count <= Self.maximumModels {
             at = models.count
@@ -65,23 +69,31 @@ package struct OutputLengths: Sendable {
         } else {
             at = 0
         }
+        last = (name, at)
         models[at].buckets[Self.bucket(of: promptTokens)].learn(Int32(clamping: outputTokens))
     }
 
     /// Output tokens to expect, at most the request's own `limit` and at least one.
     package func expected(model: String?, promptTokens: Int, limit: Int? = nil) -> Int {
-        let learned = learned(models[index[model ?? ""] ?? 0], Self.bucket(of: promptTokens))
+        let name = model ?? ""
+        let place: Int
+        if let last, last.name == name { place = last.place } else { place = index[name] ?? 0 }
+        let learned = learned(place, Self.bucket(of: promptTokens))
         return max(min(learned ?? Self.initial, limit ?? .max), 1)
     }
 
-    private func learned(_ model: Model, _ bucket: Int) -> Int? {
+    /// What the bucket says, or its nearest neighbour that may speak, the shorter of two.
+    private func learned(_ model: Int, _ bucket: Int) -> Int? {
         for distance in 0..<Self.buckets {
-            for at in [bucket - distance, bucket + distance] where model.buckets.indices.contains(at) {
-                let sorted = model.buckets[at].sorted
-                guard sorted.count >= Self.fewest else { continue }
-                return Int(sorted[min(Int(quantile * Double(sorted.count)), sorted.count - 1)])
-            }
+            if bucket >= distance, let length = learned(model, at: bucket - distance) { return length }
+            if bucket + distance < Self.buckets, let length = learned(model, at: bucket + distance) { return length }
         }
         return nil
+    }
+
+    private func learned(_ model: Int, at bucket: Int) -> Int? {
+        let count = models[model].buckets[bucket].sorted.count
+        guard count >= Self.fewest else { return nil }
+        return Int(models[model].buckets[bucket].sorted[min(Int(quantile * Double(count)), count - 1)])
     }
 }

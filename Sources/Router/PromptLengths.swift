@@ -19,30 +19,50 @@ package struct PromptLengths: Sendable {
         var bytes = 0.0
     }
 
-    private var sums: [String: Sums] = [:]
+    private var places: [String: Int] = [:]
+    private var sums: [Sums] = []
+    /// The model that was learned of last: most requests of a fleet are for one, and comparing costs less than hashing.
+    private var last: (name: String, place: Int)?
 
     package init() {}
+
+    private func place(of name: String) -> Int? {
+        if let last, last.name == name { return last.place }
+        return places[name]
+    }
 
     package mutating func learn(model: String?, promptBytes: Int, promptTokens: Int) {
         guard promptBytes > 0, promptTokens > 0 else { return }
         let ratio = Double(promptTokens) / Double(promptBytes)
         guard Self.credible.contains(ratio) else { return }
         let name = model ?? ""
-        guard sums[name] != nil || sums.count < Self.maximumModels else { return }
-        var sum = sums[name] ?? Sums()
-        sum.tokens = sum.tokens * Self.memory + Double(promptTokens)
-        sum.bytes = sum.bytes * Self.memory + Double(promptBytes)
-        sums[name] = sum
+        let place: Int
+        if let known = self.place(of: name) {
+            place = known
+        } else {
+            guard sums.count < Self.maximumModels else { return }
+            place = sums.count
+            sums.append(Sums())
+            places[name] = place
+        }
+        last = (name, place)
+        sums[place].tokens = sums[place].tokens * Self.memory + Double(promptTokens)
+        sums[place].bytes = sums[place].bytes * Self.memory + Double(promptBytes)
     }
 
     package func tokensPerByte(model: String?) -> Double {
-        guard let sum = sums[model ?? ""], sum.bytes > 0 else { return Self.initialRatio }
-        return sum.tokens / sum.bytes
+        guard let place = place(of: model ?? ""), sums[place].bytes > 0 else { return Self.initialRatio }
+        return sums[place].tokens / sums[place].bytes
     }
 
     /// At least one token.
     package func tokens(model: String?, promptBytes: Int) -> Int {
-        let tokens = Double(max(promptBytes, 0)) * tokensPerByte(model: model)
+        Self.tokens(promptBytes: promptBytes, tokensPerByte: tokensPerByte(model: model))
+    }
+
+    /// The same, where the ratio is known already.
+    package static func tokens(promptBytes: Int, tokensPerByte: Double) -> Int {
+        let tokens = Double(max(promptBytes, 0)) * tokensPerByte
         return max(Int(min(tokens, 1e9).rounded()), 1)
     }
 }

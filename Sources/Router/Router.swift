@@ -107,6 +107,7 @@ package struct Router: Sendable {
 
     /// The decisions made since this was last asked, as far as `recordedShare` said.
     package mutating func takeRecords() -> [DecisionRecord] {
+        guard !records.isEmpty else { return [] }
         defer { records.removeAll(keepingCapacity: true) }
         return records
     }

@@ -39,7 +39,12 @@ final class Connection: EventSource, PendingFlush {
         tls = try shard.certificates.map { try TLSStream($0.current) }
         openedAt = shard.loop.now
         lastActivity = shard.loop.now
-        session = try HTTP2Session(service: shard.service, limits: shard.options.http2, counters: shard.http2Counters)
+        session = try HTTP2Session(
+            service: shard.service,
+            limits: shard.options.http2,
+            counters: shard.http2Counters,
+            spareOutput: shard.spareOutput
+        )
         super.init(descriptor: descriptor)
         session.onOutput = { [unowned self] in markForFlush() }
         SocketOptions.tune(descriptor)

@@ -16,6 +16,7 @@ final class ServerShard: @unchecked Sendable {
     let certificates: TLSCertificates?
     let http2Counters = HTTP2Counters()
     let counters = ConnectionCounters()
+    let spareOutput = SpareOutput()
     /// Connections dealt to this loop and not closed yet.
     let assigned = Atomic<Int>(0)
     private(set) var service: any GRPCService = NoService()

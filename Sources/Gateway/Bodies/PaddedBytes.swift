@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 internal import CSimdjson
+internal import Glibc
 
 /// The bytes of one body, gathered once, with the room behind them that simdjson reads beyond the end.
 @safe struct PaddedBytes: ~Copyable {
@@ -16,7 +17,7 @@ internal import CSimdjson
 
     init() { unsafe start = nil }
 
-    deinit { unsafe start?.deallocate() }
+    deinit { unsafe free(start) }
 
     /// Lent until the next change.
     var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: start, count: count) }
@@ -35,11 +36,10 @@ internal import CSimdjson
     mutating func reserve(_ count: Int) {
         guard count > capacity else { return }
         let capacity = capacity(for: count)
-        // From an alignment of 16 on, Swift asks posix_memalign, which takes longer for what malloc gives too.
-        let grown = UnsafeMutableRawPointer.allocate(byteCount: capacity + Self.padding, alignment: 8)
+        let grown = unsafe RawMemory.allocate(capacity + Self.padding)
         if let start = unsafe start {
             unsafe grown.copyMemory(from: start, byteCount: self.count)
-            unsafe start.deallocate()
+            unsafe free(start)
         }
         unsafe start = grown
         self.capacity = capacity
@@ -61,12 +61,37 @@ internal import CSimdjson
         unsafe (start + count).initializeMemory(as: UInt8.self, repeating: 0, count: Self.padding)
     }
 
+    /// Hands the memory over to an object that others may keep, and is empty from then on.
+    mutating func share() -> SharedBytes? {
+        guard let start = unsafe start else { return nil }
+        let shared = unsafe SharedBytes(start: start, count: count)
+        unsafe self.start = nil
+        drop()
+        return shared
+    }
+
     /// Gives the memory back.
     mutating func drop() {
-        unsafe start?.deallocate()
+        unsafe free(start)
         unsafe start = nil
         capacity = 0
         announced = 0
         count = 0
     }
+}
+
+/// The bytes of a body that is complete, alive for as long as somebody sends them.
+@safe final class SharedBytes {
+    private let start: UnsafeMutableRawPointer
+    private let count: Int
+
+    /// Takes over memory of `RawMemory`.
+    init(start: UnsafeMutableRawPointer, count: Int) {
+        unsafe self.start = start
+        self.count = count
+    }
+
+    deinit { unsafe free(start) }
+
+    var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: start, count: count) }
 }

@@ -10,15 +10,17 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private let service: ExtProcService
     /// Gone once the call is over, which also parts the two from each other.
     private var call: (any GRPCCall)?
-    private var machine: ExchangeMachine
+    ///
+    /// Not checked for overlapping accesses, like the body: both change by themselves, and call nobody meanwhile.
+    @exclusivity(unchecked) private var machine: ExchangeMachine
     /// In place of `machine` where Envoy only lets us watch.
-    private var observation: ObservationMachine?
+    @exclusivity(unchecked) private var observation: ObservationMachine?
     private var head = RequestHead()
     private var subset: [String]?
     /// By the path alone.
     private var api = InferenceAPI.other
     /// The request's body: gathered once, parsed where it lies, sent on from there.
-    private var body = PaddedBytes()
+    @exclusivity(unchecked) private var body = PaddedBytes()
     /// Bytes of the budget that the body has.
     private var charged = 0
     private var uploadDeadline: (any UploadDeadline)?
@@ -36,16 +38,18 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         self.id = id
         self.call = call
         self.service = service
-        machine = ExchangeMachine(service.options, isSampled: service.samplesNext())
+        unsafe machine = ExchangeMachine(service.options, isSampled: service.samplesNext())
     }
 
     deinit { service.budget.give(charged) }
 
     // MARK: - GRPCCallHandler
 
+    private static let malformed = GRPCStatus(.invalidArgument, "not a ProcessingRequest")
+
     func received(_ message: UnsafeRawBufferPointer) {
         let isDecoded = unsafe ProcessingRequest.decode(message) { take($0) }
-        if !isDecoded { handle(.violation(GRPCStatus(.invalidArgument, "not a ProcessingRequest"))) }
+        if !isDecoded { handle(.violation(Self.malformed)) }
     }
 
     /// A buffered body comes as one message.
@@ -64,6 +68,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     func closed(_ end: GRPCCallEnd) {
         expectHeaders()
         handle(.closed(end))
+        endUpload()
         call = nil
     }
 
@@ -80,11 +85,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func expectHeaders() {
-        machine.expectsResponseHeaders = service.seesHeadersAlone
-        observation?.expectsResponseHeaders = service.seesHeadersAlone
+        unsafe machine.expectsResponseHeaders = service.seesHeadersAlone
+        unsafe observation?.expectsResponseHeaders = service.seesHeadersAlone
     }
 
-    private var isGathering: Bool { observation?.isGathering ?? machine.isGathering }
+    private var isGathering: Bool { unsafe observation?.isGathering ?? machine.isGathering }
 
     private func reject(_ error: APIError, details: String, headers: [ImmediateAnswer.Header] = []) {
         handle(.rejected(error.answer(headers: headers, details: details)))
@@ -93,13 +98,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     // MARK: - Input
 
     private func take(_ message: borrowing ProcessingRequest) {
-        if message.isObservation, observation == nil, machine.isFresh {
-            observation = ObservationMachine(service.options)
+        if message.isObservation, unsafe observation == nil, unsafe machine.isFresh {
+            unsafe observation = ObservationMachine(service.options)
         }
         let endOfStream = message.endOfStream
         switch message.phase {
         case .requestHeaders:
-            head = service.heads.requestHead(of: message)
+            guard let head = service.heads.requestHead(of: message) else { return handle(.violation(Self.malformed)) }
+            self.head = head
             api = InferenceAPI(path: head.path)
             readSubset(of: message)
             handle(
@@ -119,7 +125,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .requestTrailers:
             handle(.requestTrailers)
         case .responseHeaders:
-            let head = service.heads.responseHead(of: message)
+            guard let head = service.heads.responseHead(of: message) else {
+                return handle(.violation(Self.malformed))
+            }
             compareServed(in: message)
             knowsResponseHead = true
             if api != .other, !head.answer.isFailure { usage = UsageReader(head) }
@@ -140,9 +148,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
 
     /// Takes from the budget what the body will be when `count` bytes have joined it.
     private func hasRoom(for count: Int) -> Bool {
-        guard isGathering, count <= service.options.bodyLimit - body.count else { return true }
-        if body.count == 0, let length = head.contentLength { body.announce(min(length, service.options.bodyLimit)) }
-        let wanted = body.capacity(for: body.count + count)
+        guard isGathering, unsafe count <= service.options.bodyLimit - body.count else { return true }
+        if unsafe body.count == 0, let length = head.contentLength {
+            unsafe body.announce(min(length, service.options.bodyLimit))
+        }
+        let wanted = unsafe body.capacity(for: body.count + count)
         guard service.budget.take(wanted - charged) else { return false }
         charged = max(charged, wanted)
         return true
@@ -162,7 +172,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func compareServed(in message: borrowing ProcessingRequest) {
         guard message.hasMetadata else { return }
         let names = service.options.headerNames
-        if let isFollowed = observation?.isFollowed {
+        if let isFollowed = unsafe observation?.isFollowed {
             let served = message.metadata(namespace: names.destinationNamespace, key: names.served)?.first
             if isFollowed, let served, head.served == nil { service.picker.served(id, Served(destination: served)) }
             return
@@ -184,13 +194,16 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         // Held for all actions: finishing may close the call before the last one.
         guard let call else { return }
         var actions = service.borrowActions()
-        if observation == nil {
-            machine.handle(input, into: &actions)
+        if unsafe observation == nil {
+            unsafe machine.handle(input, into: &actions)
         } else {
-            observation?.handle(input, into: &actions)
+            unsafe observation?.handle(input, into: &actions)
         }
-        for action in actions { unsafe perform(action, body: body, on: call) }
-        service.giveBack(&actions)
+        // By address: a copy of an action with a route costs more than most actions.
+        unsafe actions.withUnsafeBufferPointer { actions in
+            for index in actions.indices { unsafe perform(actions[index], body: body, on: call) }
+        }
+        service.giveBack(actions)
     }
 
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
@@ -204,7 +217,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .overrideModes(let showsResponse): encoder.overrideModes(showsResponse: showsResponse, to: call)
         case .answerRequestHeaders(let route): answerHeaders(route, on: call)
         case .sendGathered(let endOfStream):
-            unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
+            sendGathered(endOfStream: endOfStream, encoder, on: call)
         case .answerBufferedBody(let route): answerBody(route, on: call)
         case .passRequestBody: encoder.bareBody(.request, to: call)
         case .answerRequestTrailers: encoder.trailers(.request, to: call)
@@ -228,6 +241,17 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         }
     }
 
+    /// Bodies from here on are sent from where they lie; copying shorter ones costs less than keeping account of them.
+    private static let leastSharedBytes = 16 << 10
+
+    /// The last that is done with the body before it is dropped.
+    private func sendGathered(endOfStream: Bool, _ encoder: ResponseEncoder, on call: any GRPCCall) {
+        guard unsafe body.count >= Self.leastSharedBytes, let shared = unsafe body.share() else {
+            return unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
+        }
+        unsafe encoder.streamedBody(shared.bytes, of: shared, endOfStream: endOfStream, .request, to: call)
+    }
+
     private func echoRewritten(_ chunk: UnsafeRawBufferPointer, endOfStream: Bool, on call: any GRPCCall) {
         var bytes = unsafe answeredModel?.pass(chunk) ?? []
         if endOfStream { bytes += answeredModel?.finish() ?? [] }
@@ -245,29 +269,28 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func endUpload() {
-        uploadDeadline?.cancel()
-        uploadDeadline = nil
+        uploadDeadline.take()?.cancel()
     }
 
     private func dropBody() {
         endUpload()
-        body.drop()
+        unsafe body.drop()
         service.budget.give(charged)
         charged = 0
     }
 
     private func ask(wholeBody: Bool) {
         // A POST to an API without a body is as bad as one with a wrong body; a GET of the same path has none by nature.
-        guard wholeBody, api != .other, body.count > 0 || head.method == "POST" else {
+        guard wholeBody, api != .other, unsafe body.count > 0 || head.method == "POST" else {
             return service.picker.decide(parsed(nil), for: self)
         }
         do {
-            body.pad()
-            let inference = try service.bodies.read(body, of: api)
+            unsafe body.pad()
+            let inference = try unsafe service.bodies.read(body, of: api)
             bodyHasPriority = inference.hasPriority
             askedModel = inference.model
             var request = parsed(inference)
-            if inference.tokenKeys == nil, body.count <= service.options.keptBodyBytes {
+            if inference.tokenKeys == nil, unsafe body.count <= service.options.keptBodyBytes {
                 request.body = unsafe Array(body.bytes)
             }
             service.picker.decide(request, for: self)
@@ -285,9 +308,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             externalID: head.externalID,
             model: inference?.model,
             streams: inference?.streams ?? false,
-            showsFirstToken: machine.showsFirstToken && !service.options.skims,
+            showsFirstToken: unsafe machine.showsFirstToken && !service.options.skims,
             maxOutputTokens: inference?.maxOutputTokens,
-            bodyBytes: body.count,
+            bodyBytes: unsafe body.count,
             promptBytes: inference?.promptBytes ?? 0,
             promptTokens: inference?.promptTokens,
             textKeys: inference?.textKeys ?? .none,
@@ -299,14 +322,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             objective: head.objective,
             session: head.session,
             subset: subset,
-            shadow: observation == nil ? nil : Shadow(served: head.served)
+            shadow: unsafe observation == nil ? nil : Shadow(served: head.served)
         )
     }
 
     private func answerHeaders(_ route: Route?, on call: any GRPCCall) {
-        self.route = route ?? self.route
+        if let route { self.route = route }
         // Envoy keeps or drops the client's content-length as it is configured; only a body of another size needs a new one.
-        let contentLength = route.map(rewriteBody(for:)) == true && head.contentLength != nil ? body.count : nil
+        let contentLength = route.map(rewriteBody(for:)) == true && head.contentLength != nil ? unsafe body.count : nil
         service.encoder.requestHeaders(
             route,
             destinations: destinations(of: route),
@@ -342,8 +365,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             priority: api.takesPriority ? route.enginePriority : nil,
             hasPriority: bodyHasPriority
         )
-        guard let rewritten = service.bodies.rewritten(body, rewrite) else { return false }
-        body = rewritten
+        guard let rewritten = unsafe service.bodies.rewritten(body, rewrite) else { return false }
+        unsafe body = rewritten
         if let served = route.rewriteModel, let askedModel {
             answeredModel = AnsweredModel(served: served, asked: askedModel)
         }

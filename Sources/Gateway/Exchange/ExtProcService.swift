@@ -20,7 +20,8 @@ package final class ExtProcService: GRPCService {
     var seesHeadersAlone = false
     /// Shares of exchanges that were passed over, until they make a whole one.
     private var sampledPart = 0.0
-    private var spareActions: [ExchangeMachine.Action] = []
+    /// Empty lists with room: one for each depth of nesting.
+    private var spareActions: [[ExchangeMachine.Action]] = []
 
     /// - Parameters:
     ///   - picker: asked on this loop.
@@ -53,16 +54,13 @@ package final class ExtProcService: GRPCService {
         return true
     }
 
-    /// An empty list with room. A second borrower, nested in the first one's actions, gets a fresh one.
-    func borrowActions() -> [ExchangeMachine.Action] {
-        var borrowed: [ExchangeMachine.Action] = []
-        swap(&borrowed, &spareActions)
-        return borrowed
-    }
+    /// An empty list with room. A second borrower, nested in the first one's actions, gets another one.
+    func borrowActions() -> [ExchangeMachine.Action] { spareActions.popLast() ?? [] }
 
-    func giveBack(_ actions: inout [ExchangeMachine.Action]) {
-        actions.removeAll(keepingCapacity: true)
-        swap(&actions, &spareActions)
+    func giveBack(_ actions: consuming [ExchangeMachine.Action]) {
+        // Mostly one or two: taking them out one by one costs less than emptying the list as a whole.
+        while !actions.isEmpty { actions.removeLast() }
+        spareActions.append(actions)
     }
 
     package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {

@@ -52,7 +52,29 @@ struct HeadReader {
         case ttft(rank: Int), tpot(rank: Int), objective(rank: Int), session(rank: Int)
     }
 
-    private let requestFields: [(name: String, field: RequestField)]
+    /// A name as it is compared: its length and first eight bytes tell nearly all apart.
+    private struct Name {
+        let count: Int
+        let start: UInt64
+        let bytes: [UInt8]
+        let field: RequestField
+
+        init(_ name: String, _ field: RequestField) {
+            bytes = Array(name.utf8)
+            count = bytes.count
+            start = unsafe bytes.withUnsafeBytes { unsafe $0.firstWord }
+            self.field = field
+        }
+
+        @inline(__always)
+        func equals(_ other: UnsafeRawBufferPointer, _ otherStart: UInt64) -> Bool {
+            guard count == other.count, start == otherStart else { return false }
+            guard count > 8 else { return true }
+            return unsafe bytes.withUnsafeBytes { unsafe $0.suffix(from: 8).elementsEqual(other.suffix(from: 8)) }
+        }
+    }
+
+    private let requestFields: [Name]
     /// Bit n: a name of n bytes is among them. Most headers are told by their length to be none.
     private let lengths: UInt64
     /// Of the request before.
@@ -61,29 +83,36 @@ struct HeadReader {
     init(_ names: HeaderNames) {
         requestFields =
             [
-                (":method", .method), (":path", .path), (names.requestID, .externalID),
-                ("content-length", .contentLength), (names.destination, .destination), (names.prefiller, .prefiller),
+                Name(":method", .method), Name(":path", .path), Name(names.requestID, .externalID),
+                Name("content-length", .contentLength), Name(names.destination, .destination),
+                Name(names.prefiller, .prefiller),
             ]
-            + names.sloTTFT.enumerated().map { ($1, .ttft(rank: $0)) }
-            + names.sloTPOT.enumerated().map { ($1, .tpot(rank: $0)) }
-            + names.objective.enumerated().map { ($1, .objective(rank: $0)) }
-            + names.session.enumerated().map { ($1, .session(rank: $0)) }
-        lengths = requestFields.reduce(0) { $0 | 1 << UInt64(min($1.name.utf8.count, 63)) }
+            + names.sloTTFT.enumerated().map { Name($1, .ttft(rank: $0)) }
+            + names.sloTPOT.enumerated().map { Name($1, .tpot(rank: $0)) }
+            + names.objective.enumerated().map { Name($1, .objective(rank: $0)) }
+            + names.session.enumerated().map { Name($1, .session(rank: $0)) }
+        lengths = requestFields.reduce(0) { $0 | 1 << UInt64(min($1.count, 63)) }
     }
 
     private func field(named name: UnsafeRawBufferPointer) -> RequestField? {
         guard lengths >> UInt64(min(name.count, 63)) & 1 != 0 else { return nil }
-        return requestFields.first { unsafe name.equals(string: $0.name) }?.field
+        let start = unsafe name.firstWord
+        for index in requestFields.indices where unsafe requestFields[index].equals(name, start) {
+            return requestFields[index].field
+        }
+        return nil
     }
 
-    mutating func requestHead(of message: borrowing ProcessingRequest) -> RequestHead {
+    /// - Returns: nil where the message is malformed.
+    mutating func requestHead(of message: borrowing ProcessingRequest) -> RequestHead? {
         var head = RequestHead()
         var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max, session: Int.max)
-        unsafe message.forEachHeader { name, value in
+        let isWhole = unsafe message.forEachHeader { name, value in
             guard let field = unsafe field(named: name) else { return }
             // Most requests of a loop are alike in these, and share the strings.
             if field == .path, unsafe value.equals(string: last.path) { return head.path = last.path }
             if field == .method, unsafe value.equals(string: last.method) { return head.method = last.method }
+            if field == .contentLength { return head.contentLength = unsafe value.natural }
             let text = unsafe String(decoding: value, as: UTF8.self)
             switch field {
             case .method: head.method = text
@@ -91,7 +120,7 @@ struct HeadReader {
             case .externalID: head.externalID = text
             case .destination: head.destination = text
             case .prefiller: head.prefiller = text
-            case .contentLength: head.contentLength = Int(text).flatMap { $0 >= 0 ? $0 : nil }
+            case .contentLength: break
             case .ttft(let rank):
                 guard rank < ranks.ttft, let bound = milliseconds(text) else { return }
                 (head.serviceLevel.ttft, ranks.ttft) = (bound, rank)
@@ -106,17 +135,19 @@ struct HeadReader {
                 (head.session, ranks.session) = (text, rank)
             }
         }
+        guard isWhole else { return nil }
         last = (head.method, head.path)
         return head
     }
 
-    func responseHead(of message: borrowing ProcessingRequest) -> ResponseHead {
+    /// - Returns: nil where the message is malformed.
+    func responseHead(of message: borrowing ProcessingRequest) -> ResponseHead? {
         var head = ResponseHead()
-        unsafe message.forEachHeader { name, value in
+        let isWhole = unsafe message.forEachHeader { name, value in
             if unsafe name.equals(":status") {
-                head.status = unsafe Int(String(decoding: value, as: UTF8.self))
+                head.status = unsafe value.natural
             } else if unsafe name.equals("content-type") {
-                head.contentType = unsafe String(decoding: value, as: UTF8.self)
+                head.contentType = unsafe Self.knownType(value) ?? String(decoding: value, as: UTF8.self)
             } else if unsafe name.equals("content-encoding") {
                 head.isEncoded = unsafe !value.equals("identity")
             } else if unsafe name.equals("date") || name.equals("server")
@@ -125,12 +156,42 @@ struct HeadReader {
                 head.bearsServerMarks = true
             }
         }
-        return head
+        return isWhole ? head : nil
+    }
+
+    /// What nearly all answers are, without making a string of it.
+    private static func knownType(_ value: UnsafeRawBufferPointer) -> String? {
+        if unsafe value.equals("application/json") { return "application/json" }
+        if unsafe value.equals("text/event-stream") { return "text/event-stream" }
+        if unsafe value.equals("text/event-stream; charset=utf-8") { return "text/event-stream; charset=utf-8" }
+        return nil
     }
 
     /// A bound of a service level: a bad one is no bound.
     private func milliseconds(_ text: String) -> Seconds? {
         guard let value = Double(text), value.isFinite, value > 0 else { return nil }
         return Seconds(milliseconds: value)
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// The first eight bytes, or all of fewer, as a number.
+    fileprivate var firstWord: UInt64 {
+        guard count < 8 else { return unsafe loadUnaligned(as: UInt64.self) }
+        var word: UInt64 = 0
+        for index in 0..<count { word |= unsafe UInt64(self[index]) << UInt64(8 * index) }
+        return word
+    }
+
+    /// The decimal number that these bytes are. nil where they are none, or a larger one than counts of bytes are.
+    fileprivate var natural: Int? {
+        guard unsafe !isEmpty, count <= 18 else { return nil }
+        var number = 0
+        for index in 0..<count {
+            let byte = unsafe self[index]
+            guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+            number = number * 10 + Int(byte - UInt8(ascii: "0"))
+        }
+        return number
     }
 }

@@ -44,6 +44,14 @@ package protocol GRPCCall: AnyObject {
     /// Queues one message of exactly `size` bytes, which `write` fills in place: the only copy on the way out.
     /// Does nothing once the call is over.
     func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void)
+    /// Queues one message of three parts. `piece` lies in memory that `owner` keeps, unchanged, for as long as it lives, and
+    /// may be sent from there.
+    func send(
+        _ head: UnsafeRawBufferPointer,
+        _ piece: UnsafeRawBufferPointer,
+        of owner: AnyObject,
+        _ tail: UnsafeRawBufferPointer
+    )
     /// Sends what is queued, then trailers with `status`. Nothing can be sent after it, and nothing is heard but `closed`.
     func finish(_ status: GRPCStatus)
 }
@@ -84,6 +92,21 @@ package struct HTTPPage: Sendable, Hashable {
         self.status = status
         self.contentType = contentType
         self.body = body
+    }
+}
+
+extension GRPCCall {
+    package func send(
+        _ head: UnsafeRawBufferPointer,
+        _ piece: UnsafeRawBufferPointer,
+        of owner: AnyObject,
+        _ tail: UnsafeRawBufferPointer
+    ) {
+        unsafe send(size: head.count + piece.count + tail.count) { room in
+            unsafe room.copyMemory(from: head)
+            unsafe UnsafeMutableRawBufferPointer(rebasing: room[head.count...]).copyMemory(from: piece)
+            unsafe UnsafeMutableRawBufferPointer(rebasing: room[(head.count + piece.count)...]).copyMemory(from: tail)
+        }
     }
 }
 

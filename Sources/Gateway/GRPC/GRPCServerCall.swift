@@ -9,13 +9,19 @@ final class GRPCServerCall: GRPCCall {
     /// Where the session keeps this call.
     var slot: Int
     /// Messages with their prefixes that wait for the peer's window.
-    private(set) var queue = ByteQueue()
+    ///
+    /// Not checked for overlapping accesses, like `request` and `reader`, since the checks cost more than the accesses: none
+    /// of them is touched by what is called while it changes, but for `reader`, which lends messages to the handler and is
+    /// not read by anything that a handler may call.
+    @exclusivity(unchecked) private var queue = SendQueue()
 
-    private unowned let session: HTTP2Session
+    /// Outlives every call that is open: it ends its calls before it goes (`HTTP2Session.connectionClosed`), and a call
+    /// that has ended does not touch it. Unowned without a count, since every message passes here several times.
+    private unowned(unsafe) let session: HTTP2Session
     private var handler: (any GRPCCallHandler)?
-    private var reader = GRPCMessageReader()
+    @exclusivity(unchecked) private var reader = GRPCMessageReader()
     private var form = RequestForm()
-    private var request = RequestFields()
+    @exclusivity(unchecked) private var request = RequestFields()
     private var response = Response.none
     private var isOpen = true
     private var remoteEnded = false
@@ -38,9 +44,15 @@ final class GRPCServerCall: GRPCCall {
 
     init(streamID: Int32, session: HTTP2Session, slot: Int) {
         self.streamID = streamID
-        self.session = session
+        unsafe self.session = session
         self.slot = slot
     }
+
+    /// Bytes that wait.
+    var queuedBytes: Int { unsafe queue.count }
+
+    /// Moves `count` of the bytes that wait behind what `output` holds.
+    func move(_ count: Int, to output: inout ByteQueue) { unsafe queue.move(count, to: &output) }
 
     // MARK: Request side
 
@@ -53,6 +65,8 @@ final class GRPCServerCall: GRPCCall {
 
     func requestComplete() {
         guard form.isComplete else { return malformed() }
+        let request = unsafe request
+        let session = unsafe session
         if request.isGET, let page = session.service.page(path: request.path) { return send(page) }
         guard request.isPOST else { return session.submitRejection(self, httpStatus: 405) }
         guard request.isGRPC else { return session.submitRejection(self, httpStatus: 415) }
@@ -85,16 +99,16 @@ final class GRPCServerCall: GRPCCall {
     }
 
     private func deliver(_ message: UnsafeRawBufferPointer, compressed: Bool) throws(GRPCStatus) {
-        session.counters.messagesReceived.add()
+        unsafe session.counters.messagesReceived.add()
         guard compressed else {
             unsafe handler?.received(message)
             return
         }
-        guard request.encoding == .gzip else {
+        guard unsafe request.encoding == .gzip else {
             throw GRPCStatus(.internal, "compressed message, but grpc-encoding names no compression")
         }
-        let limit = session.limits.maxMessageBytes
-        try session.withInflater { (inflater) throws(GRPCStatus) in
+        let limit = unsafe session.limits.maxMessageBytes
+        try unsafe session.withInflater { (inflater) throws(GRPCStatus) in
             try unsafe inflater.inflate(message, maxBytes: limit) { (plain) throws(GRPCStatus) in
                 unsafe handler?.received(plain)
             }
@@ -114,7 +128,7 @@ final class GRPCServerCall: GRPCCall {
         remoteEnded = true
         guard form.isContentComplete else { return malformed() }
         guard isListening, let handler else { return }
-        if reader.isAtBoundary {
+        if unsafe reader.isAtBoundary {
             handler.remoteEnded()
         } else {
             violate(GRPCStatus(.internal, "stream ended inside a message"))
@@ -124,22 +138,55 @@ final class GRPCServerCall: GRPCCall {
     // MARK: Response side
 
     func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) {
-        guard isOpen else { return }
+        guard mayBegin(size) else { return }
+        let room = unsafe queue.append(GRPCMessageReader.prefixBytes + size)
+        unsafe writePrefix(of: size, to: room)
+        unsafe write(UnsafeMutableRawBufferPointer(rebasing: room[GRPCMessageReader.prefixBytes...]))
+        queued(size)
+    }
+
+    func send(
+        _ head: UnsafeRawBufferPointer,
+        _ piece: UnsafeRawBufferPointer,
+        of owner: AnyObject,
+        _ tail: UnsafeRawBufferPointer
+    ) {
+        let size = head.count + piece.count + tail.count
+        guard mayBegin(size) else { return }
+        let room = unsafe queue.append(GRPCMessageReader.prefixBytes + head.count)
+        unsafe writePrefix(of: size, to: room)
+        unsafe UnsafeMutableRawBufferPointer(rebasing: room[GRPCMessageReader.prefixBytes...]).copyMemory(from: head)
+        unsafe queue.attach(piece, of: owner)
+        if unsafe !tail.isEmpty { unsafe queue.append(tail.count).copyMemory(from: tail) }
+        queued(size)
+    }
+
+    /// Whether a message of that size may be queued. Ends the call where it is too much.
+    private func mayBegin(_ size: Int) -> Bool {
+        guard isOpen else { return false }
         switch response {
         case .none, .started: break
-        case .finishing, .page, .ended: return
+        case .finishing, .page, .ended: return false
         }
         let total = GRPCMessageReader.prefixBytes + size
-        guard size >= 0, size <= Int(UInt32.max), total <= session.limits.maxStreamQueueBytes - queue.count,
-            session.mayQueue(total)
-        else { return overflow() }
-        unsafe queue.append(size: total) { room in
-            unsafe room.storeBytes(of: 0, as: UInt8.self)
-            unsafe room.storeBytes(of: UInt32(size).bigEndian, toByteOffset: 1, as: UInt32.self)
-            unsafe write(UnsafeMutableRawBufferPointer(rebasing: room[GRPCMessageReader.prefixBytes...]))
+        guard size >= 0, size <= Int(UInt32.max),
+            unsafe total <= session.limits.maxStreamQueueBytes - queue.count && session.mayQueue(total)
+        else {
+            overflow()
+            return false
         }
-        session.queued(total)
-        session.counters.messagesSent.add()
+        return true
+    }
+
+    private func writePrefix(of size: Int, to room: UnsafeMutableRawBufferPointer) {
+        unsafe room.storeBytes(of: 0, as: UInt8.self)
+        unsafe room.storeBytes(of: UInt32(size).bigEndian, toByteOffset: 1, as: UInt32.self)
+    }
+
+    /// A message of that size was queued.
+    private func queued(_ size: Int) {
+        unsafe session.queued(GRPCMessageReader.prefixBytes + size)
+        unsafe session.counters.messagesSent.add()
         pump()
     }
 
@@ -148,7 +195,7 @@ final class GRPCServerCall: GRPCCall {
         switch response {
         case .none:
             response = .ended
-            session.submitTrailersOnly(self, status)
+            unsafe session.submitTrailersOnly(self, status)
         case .started:
             response = .finishing(status)
             pump()
@@ -158,13 +205,12 @@ final class GRPCServerCall: GRPCCall {
 
     private func send(_ page: HTTPPage) {
         let count = page.body.count
-        guard count <= session.limits.maxStreamQueueBytes, session.mayQueue(count) else { return overflow() }
-        unsafe queue.append(size: count) { room in
-            unsafe page.body.withUnsafeBytes { unsafe room.copyMemory(from: $0) }
-        }
-        session.queued(count)
+        guard unsafe count <= session.limits.maxStreamQueueBytes && session.mayQueue(count) else { return overflow() }
+        let room = unsafe queue.append(count)
+        unsafe page.body.withUnsafeBytes { unsafe room.copyMemory(from: $0) }
+        unsafe session.queued(count)
         response = .page
-        session.startPage(self, page)
+        unsafe session.startPage(self, page)
     }
 
     /// What nghttp2 shall do when it could send `limit` bytes of this call.
@@ -174,50 +220,48 @@ final class GRPCServerCall: GRPCCall {
     }
 
     func nextPiece(upTo limit: Int) -> NextPiece {
-        let count = min(limit, queue.count)
+        let waiting = unsafe queue.count
+        let count = min(limit, waiting)
         if case .page = response {
-            let isLast = count == queue.count
+            let isLast = count == waiting
             if isLast {
                 response = .ended
                 areTrailersSent = true
             }
             return .send(count, isLast: isLast, hasTrailers: false)
         }
-        guard count == queue.count, case .finishing(let status) = response else {
+        guard count == waiting, case .finishing(let status) = response else {
             isDeferred = count == 0
             return count == 0 ? .wait : .send(count, isLast: false)
         }
         response = .ended
-        session.submitTrailers(self, status)
+        unsafe session.submitTrailers(self, status)
         return .send(count, isLast: true)
     }
 
-    /// `count` bytes of the queue became a frame.
-    func sent(_ count: Int) {
-        queue.removeFirst(count)
-        releaseWindow()
-    }
+    /// Some of the bytes that waited became a frame.
+    func sent() { releaseWindow() }
 
     /// Our END_STREAM went out. A peer that may still send is told not to (RFC 9113 section 8.1): it would be for nothing.
     func trailersSent() {
         response = .ended
         areTrailersSent = true
-        if !remoteEnded { session.reset(self, NGHTTP2_NO_ERROR.rawValue) }
+        if !remoteEnded { unsafe session.reset(self, NGHTTP2_NO_ERROR.rawValue) }
     }
 
     private func pump() {
         if case .none = response {
             response = .started
-            session.startResponse(self)
+            unsafe session.startResponse(self)
         } else if isDeferred {
             isDeferred = false
-            session.resumeSending(self)
+            unsafe session.resumeSending(self)
         }
     }
 
     private func releaseWindow() {
-        guard withheldBytes > 0, isOpen, queue.count <= session.limits.streamQueueHighWater else { return }
-        session.consumedOnStream(streamID, withheldBytes)
+        guard withheldBytes > 0, isOpen, unsafe queue.count <= session.limits.streamQueueHighWater else { return }
+        unsafe session.consumedOnStream(streamID, withheldBytes)
         withheldBytes = 0
     }
 
@@ -227,18 +271,18 @@ final class GRPCServerCall: GRPCCall {
     private func overflow() {
         violation = GRPCStatus(.resourceExhausted, "peer does not read")
         response = .ended
-        session.reset(self, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+        unsafe session.reset(self, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
     }
 
     /// RFC 9113 section 8.1.1: a stream error.
     private func malformed() {
         response = .ended
-        session.reset(self, NGHTTP2_PROTOCOL_ERROR.rawValue)
+        unsafe session.reset(self, NGHTTP2_PROTOCOL_ERROR.rawValue)
     }
 
     /// What came is no gRPC, or breaks a limit: the peer is told by `status`, the handler hears of the end at once.
     private func violate(_ status: GRPCStatus) {
-        session.counters.streamsViolated.add()
+        unsafe session.counters.streamsViolated.add()
         let handler = handler.take()
         finish(status)
         handler?.closed(.violated(status))
@@ -247,12 +291,12 @@ final class GRPCServerCall: GRPCCall {
     /// nghttp2 closed the stream, of whatever cause.
     func streamClosed(errorCode: UInt32) {
         if let violation {
-            session.counters.streamsViolated.add()
+            unsafe session.counters.streamsViolated.add()
             return ended(.violated(violation))
         }
         // A reset that crossed our trailers changes nothing.
         if areTrailersSent { return ended(.finished) }
-        session.counters.streamsReset.add()
+        unsafe session.counters.streamsReset.add()
         ended(.reset(errorCode: errorCode))
     }
 
@@ -260,7 +304,7 @@ final class GRPCServerCall: GRPCCall {
     func ended(_ end: GRPCCallEnd) {
         guard isOpen else { return }
         isOpen = false
-        queue.removeAll()
+        unsafe queue.removeAll()
         handler.take()?.closed(end)
     }
 }

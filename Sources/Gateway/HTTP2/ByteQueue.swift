@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Glibc
+
 /// Bytes that wait: appended at the back, taken from the front. Owns its storage.
 ///
 /// Storage is given back when the queue runs empty, but for a rest, so that what idles costs little.
@@ -21,7 +23,7 @@
         self.keptWhenEmpty = keptWhenEmpty
     }
 
-    deinit { unsafe base?.deallocate() }
+    deinit { unsafe free(base) }
 
     package var count: Int { tail - head }
     package var isEmpty: Bool { tail == head }
@@ -38,11 +40,12 @@
         tail += source.count
     }
 
-    /// Appends `size` bytes that `write` fills in place.
-    package mutating func append(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) {
-        guard size > 0 else { return }
-        unsafe write(UnsafeMutableRawBufferPointer(start: room(for: size), count: size))
+    /// Appends `size` bytes, and says where they are to be written before the next change.
+    package mutating func extend(by size: Int) -> UnsafeMutableRawBufferPointer {
+        guard size > 0 else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        let place = unsafe room(for: size)
         tail += size
+        return unsafe UnsafeMutableRawBufferPointer(start: place, count: size)
     }
 
     /// Appends up to `room` bytes that `write` fills in place, and returns how many it says it wrote.
@@ -68,7 +71,7 @@
         head = 0
         tail = 0
         guard capacity > keptWhenEmpty else { return }
-        unsafe base?.deallocate()
+        unsafe free(base)
         unsafe base = nil
         capacity = 0
     }
@@ -90,10 +93,9 @@
     }
 
     private mutating func grow(to wanted: Int, keeping waiting: Int) {
-        // From an alignment of 16 on, Swift asks posix_memalign, which takes longer for what malloc gives too.
-        let larger = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 8)
+        let larger = unsafe RawMemory.allocate(wanted)
         if let base = unsafe base { unsafe larger.copyMemory(from: base + head, byteCount: waiting) }
-        unsafe base?.deallocate()
+        unsafe free(base)
         unsafe base = larger
         capacity = wanted
     }

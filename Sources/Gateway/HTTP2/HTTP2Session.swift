@@ -20,7 +20,12 @@ internal import CNghttp2
     private var isClosed = false
     /// Bytes that wait in the queues of all calls.
     private(set) var queuedBytes = 0
-    private var output = ByteQueue(keptWhenEmpty: 64 << 10)
+    /// What waits to be sent: the loop's storage while it is lent to this session, else none.
+    ///
+    /// Not checked for overlapping accesses: what is called while it changes only appends to it.
+    @exclusivity(unchecked) private var output = ByteQueue()
+    private let spareOutput: SpareOutput
+    private var outputIsLent = false
     private var inflater: GzipInflaterBox?
     /// The path of the last request: most requests of a connection ask for the same, and share the string.
     private var lastPath = ""
@@ -28,9 +33,11 @@ internal import CNghttp2
     package init(
         service: any GRPCService,
         limits: HTTP2Limits = HTTP2Limits(),
-        counters: HTTP2Counters = HTTP2Counters()
+        counters: HTTP2Counters = HTTP2Counters(),
+        spareOutput: SpareOutput = SpareOutput()
     ) throws(HTTP2Error) {
         self.service = service
+        self.spareOutput = spareOutput
         self.limits = limits
         self.counters = counters
         unsafe raw = try SessionCallbacks.makeServerSession()
@@ -59,7 +66,12 @@ internal import CNghttp2
     package func fillOutput(upTo limit: Int) throws(HTTP2Error) -> Bool {
         outputIsAnnounced = false
         guard !isClosed else { return false }
-        while output.count < limit {
+        if !outputIsLent, unsafe output.isEmpty {
+            unsafe spareOutput.exchange(&output)
+            outputIsLent = true
+        }
+        defer { returnOutputIfEmpty() }
+        while unsafe output.count < limit {
             var bytes: UnsafePointer<UInt8>?
             let count = unsafe nghttp2_session_mem_send(raw, &bytes)
             guard try HTTP2Error.check(count) > 0 else { return false }
@@ -71,7 +83,16 @@ internal import CNghttp2
     /// Lends the serialized bytes that wait to be sent.
     package var outputBytes: UnsafeRawBufferPointer { unsafe output.bytes }
 
-    package func outputSent(_ count: Int) { output.removeFirst(count) }
+    package func outputSent(_ count: Int) {
+        unsafe output.removeFirst(count)
+        returnOutputIfEmpty()
+    }
+
+    private func returnOutputIfEmpty() {
+        guard outputIsLent, unsafe output.isEmpty else { return }
+        unsafe spareOutput.exchange(&output)
+        outputIsLent = false
+    }
 
     // MARK: Life
 
@@ -128,7 +149,7 @@ internal import CNghttp2
             calls[slot] = last
         }
         counters.streamsClosed.add()
-        queuedBytes -= closed.queue.count
+        queuedBytes -= closed.queuedBytes
         closed.streamClosed(errorCode: errorCode)
     }
 
@@ -183,9 +204,9 @@ internal import CNghttp2
     /// Moves `count` bytes of a call's queue behind the frame header that nghttp2 made.
     func send(frameHeader: UnsafePointer<UInt8>, from call: GRPCServerCall, _ count: Int) {
         unsafe output.append(UnsafeRawBufferPointer(start: frameHeader, count: frameHeaderBytes))
-        unsafe output.append(UnsafeRawBufferPointer(rebasing: call.queue.bytes.prefix(count)))
+        unsafe call.move(count, to: &output)
         queuedBytes -= count
-        call.sent(count)
+        call.sent()
     }
 
     /// Gives the peer room on the connection: at once, since what came in is bounded per stream.

@@ -10,7 +10,7 @@ final class ResponseEncoder {
     /// `HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD`. The default would append to a client's header.
     private static let overwrite: UInt64 = 2
     /// `end_of_stream` of a streamed body, which stands behind the bytes.
-    private static let endOfStream = WireBuilder.encoded { $0.number(2, 1) }
+    private let endOfStream = WireBuilder.encoded { $0.number(2, 1) }
 
     enum Direction {
         case request, response
@@ -38,6 +38,7 @@ final class ResponseEncoder {
     private let trailers: (request: [UInt8], response: [UInt8])
     private let overrides: (shown: [UInt8], hidden: [UInt8])
     private var builder = WireBuilder()
+    private var known = RouteAnswers()
 
     init(names: HeaderNames) {
         self.names = names
@@ -82,6 +83,18 @@ final class ResponseEncoder {
     /// Answers request headers: sends the request along `route`, or, where it is nil, lets the headers pass without what
     /// steers requests, because the decision comes with the body.
     func requestHeaders(_ route: Route?, destinations: String, contentLength: Int?, to call: any GRPCCall) {
+        guard let route, contentLength == nil, route.kvSource == nil else {
+            writeRequestHeaders(route, destinations: destinations, contentLength: contentLength)
+            return send(to: call)
+        }
+        let message = known.message(destinations: destinations, prefiller: route.prefiller) {
+            writeRequestHeaders(route, destinations: destinations, contentLength: nil)
+            return unsafe [UInt8](builder.bytes)
+        }
+        send(message, to: call)
+    }
+
+    private func writeRequestHeaders(_ route: Route?, destinations: String, contentLength: Int?) {
         builder.clear()
         if route != nil { metadata(destinations) }
         builder.message(1) { builder in
@@ -90,7 +103,6 @@ final class ResponseEncoder {
                 headers(route, destinations: destinations, contentLength: contentLength, &builder)
             }
         }
-        send(to: call)
     }
 
     /// Answers a buffered request body: sends the request along `route`, with `body` in place of the client's unless nil.
@@ -114,39 +126,52 @@ final class ResponseEncoder {
     }
 
     /// Sends a body on in pieces of `chunkSize`. An empty body that ends the stream is one empty piece.
+    ///
+    /// `owner` keeps the bytes, unchanged, for as long as it lives: they are then not copied. nil: they are.
     func streamedBody(
         _ body: UnsafeRawBufferPointer,
+        of owner: SharedBytes? = nil,
         endOfStream: Bool,
         _ direction: Direction,
         to call: any GRPCCall
     ) {
-        var rest = unsafe body[...]
+        var start = 0
         repeat {
-            let piece = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(Self.chunkSize))
-            unsafe rest = rest.dropFirst(piece.count)
-            let isLast = unsafe endOfStream && rest.isEmpty
+            let end = min(start + Self.chunkSize, body.count)
+            let piece = unsafe UnsafeRawBufferPointer(rebasing: body[start..<end])
+            let isLast = endOfStream && end == body.count
             guard unsafe !piece.isEmpty || endOfStream else { return }
-            unsafe send(piece, isLast: isLast, direction, to: call)
-        } while unsafe !rest.isEmpty
+            unsafe send(piece, of: owner, isLast: isLast, direction, to: call)
+            start = end
+        } while start < body.count
     }
 
-    /// One piece: the only copy of it is the one into the call's buffer.
-    private func send(_ piece: UnsafeRawBufferPointer, isLast: Bool, _ direction: Direction, to call: any GRPCCall) {
-        let tail = isLast ? Self.endOfStream : []
+    private func send(
+        _ piece: UnsafeRawBufferPointer,
+        of owner: SharedBytes?,
+        isLast: Bool,
+        _ direction: Direction,
+        to call: any GRPCCall
+    ) {
+        let tail = isLast ? endOfStream : []
+        let (pieceCount, tailCount) = (piece.count, tail.count)
         builder.clear()
         builder.message(direction.bodyField) { builder in
             builder.message(1) { builder in
                 builder.message(3) { builder in
                     builder.message(3) { builder in
-                        builder.skip(tail.count)
-                        guard unsafe !piece.isEmpty else { return }
-                        builder.skip(piece.count)
-                        builder.head(1, piece.count)
+                        builder.skip(tailCount)
+                        guard pieceCount > 0 else { return }
+                        builder.skip(pieceCount)
+                        builder.head(1, pieceCount)
                     }
                 }
             }
         }
         let head = unsafe builder.bytes
+        if let owner {
+            return unsafe tail.withUnsafeBytes { unsafe call.send(head, piece, of: owner, $0) }
+        }
         unsafe call.send(size: builder.count) { room in
             guard room.count == head.count + piece.count + tail.count else { return }
             unsafe room.copyMemory(from: head)

@@ -26,6 +26,7 @@ struct EchoBench: ParsableCommand {
     }
 
     func run() throws {
+        MemoryReuse.prepare()
         let threads = try EventLoop.start(count: loops)
         let server = GRPCServer(
             ServerOptions(address: "127.0.0.1", port: port),

@@ -36,6 +36,7 @@ final class DataPlane: Sendable {
         externalMetrics: ExternalMetrics?
     ) throws {
         let isEnding = isEnding
+        MemoryReuse.prepare()
         loops = try EventLoop.start(count: options.loops ?? Self.defaultLoops)
         let services = LoopHealth()
         healthServices = services

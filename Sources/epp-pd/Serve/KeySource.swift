@@ -15,6 +15,17 @@ enum KeySource: String, CaseIterable {
     case late
     /// Nobody was asked: text alone.
     case text
+
+    /// Its place among all cases.
+    fileprivate var index: Int {
+        switch self {
+        case .request: 0
+        case .engine: 1
+        case .cache: 2
+        case .late: 3
+        case .text: 4
+        }
+    }
 }
 
 /// Counts requests by where their keys came from.
@@ -22,7 +33,7 @@ final class KeySourceCounts: Sendable {
     private let counts = Mutex([Int](repeating: 0, count: KeySource.allCases.count))
 
     func count(_ source: KeySource) {
-        let index = KeySource.allCases.firstIndex(of: source) ?? 0
+        let index = source.index
         counts.withLock { $0[index] += 1 }
     }
 

@@ -15,9 +15,12 @@ final class LoopPicker: Picker, @unchecked Sendable {
         let exchange: any PendingExchange
         var isRouted = false
         let deadline: LoopTimer?
-        /// The request, while an engine cuts its prompt into tokens, and how long that may take.
-        var unread: ParsedRequest?
-        var patience: LoopTimer?
+    }
+
+    /// A request whose prompt an engine cuts into tokens, and how long that may take.
+    private struct Unread {
+        let request: ParsedRequest
+        let patience: LoopTimer
     }
 
     private let host: RouterHost
@@ -30,6 +33,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private let tokens: PromptTokens?
     private var numbers: RequestNumbers
     private var open: [RequestID: Open] = [:]
+    private var unread: [RequestID: Unread] = [:]
 
     init(host: RouterHost, loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?, tokens: PromptTokens?) {
         self.host = host
@@ -47,12 +51,13 @@ final class LoopPicker: Picker, @unchecked Sendable {
     // MARK: - Picker
 
     func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)? {
-        uploadTimeout.map { loop.schedule(after: $0) { [weak exchange] in exchange?.stalled() } }
+        // Held until the exchange cancels it, at its end at the latest. A weak reference would make every other one slow.
+        uploadTimeout.map { loop.schedule(after: $0) { exchange.stalled() } }
     }
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         let id = request.id
-        let deadline = timeout.map { loop.schedule(after: $0) { [weak self] in self?.expire(id) } }
+        let deadline = timeout.map { loop.schedule(after: $0) { [self] in expire(id) } }
         open[id] = Open(exchange: exchange, deadline: deadline)
         guard let tokens, tokens.concerns(request) else {
             return host.arrived(request, keys: request.tokenKeys == nil ? .text : .request, on: self)
@@ -71,19 +76,15 @@ final class LoopPicker: Picker, @unchecked Sendable {
             loop.post { [self] in wasRead(id, answer) }
         }
         guard isAsked else { return host.arrived(bare, keys: .late, on: self) }
-        open[id]?.unread = bare
-        open[id]?.patience = loop.schedule(after: .seconds(tokens.deadline.rawValue)) { [weak self] in
-            self?.wasRead(id, nil)
-        }
+        let patience = loop.schedule(after: .seconds(tokens.deadline.rawValue)) { [self] in wasRead(id, nil) }
+        unread[id] = Unread(request: bare, patience: patience)
     }
 
     /// The tokens are there, or are waited for no longer. The first word counts.
     private func wasRead(_ id: RequestID, _ answer: ParsedRequest?) {
-        guard let bare = open[id]?.unread else { return }
-        open[id]?.patience?.cancel()
-        open[id]?.unread = nil
-        open[id]?.patience = nil
-        var request = answer ?? bare
+        guard let waiting = unread.removeValue(forKey: id) else { return }
+        waiting.patience.cancel()
+        var request = answer ?? waiting.request
         request.body = []
         host.arrived(request, keys: answer == nil ? .late : .engine, on: self)
     }
@@ -112,19 +113,24 @@ final class LoopPicker: Picker, @unchecked Sendable {
 
     /// A request that left meanwhile is not open any more, and has been told to have ended.
     private func resolve(_ id: RequestID, _ verdict: Verdict) {
-        guard let request = open[id], !request.isRouted else { return }
+        guard let place = open.index(forKey: id), !open.values[place].isRouted else { return }
+        let exchange = open.values[place].exchange
         switch verdict {
-        case .route: open[id]?.isRouted = true
+        case .route: open.values[place].isRouted = true
         // The exchange of a refused request tells of no end.
         case .answer: forget(id)
         }
-        request.exchange.resolve(verdict)
+        exchange.resolve(verdict)
     }
 
     private func forget(_ id: RequestID) {
         guard let request = open.removeValue(forKey: id) else { return }
         request.deadline?.cancel()
-        request.patience?.cancel()
+        stopReading(id)
+    }
+
+    private func stopReading(_ id: RequestID) {
+        if !unread.isEmpty { unread.removeValue(forKey: id)?.patience.cancel() }
     }
 
     // MARK: - Deadlines
@@ -133,7 +139,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
     /// ledger, for ever.
     private func expire(_ id: RequestID) {
         guard let request = open.removeValue(forKey: id) else { return }
-        request.patience?.cancel()
+        stopReading(id)
         // A routed request's exchange tells of its end itself.
         if !request.isRouted { host.ended(id, Outcome(kind: .timedOut), on: self) }
         request.exchange.resolve(.answer(RefusalAnswer.timedOut))

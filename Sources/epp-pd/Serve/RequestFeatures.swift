@@ -16,7 +16,8 @@ enum RequestFeatures {
         let isInference = parsed.api != .other
         let tokensPerByte = lengths.promptLengths.tokensPerByte(model: parsed.model)
         let promptTokens =
-            parsed.promptTokens ?? lengths.promptLengths.tokens(model: parsed.model, promptBytes: parsed.promptBytes)
+            parsed.promptTokens
+            ?? PromptLengths.tokens(promptBytes: parsed.promptBytes, tokensPerByte: tokensPerByte)
         var keys = parsed.textKeys
         keys.tokensPerBlock = Double(TextKeyHasher.defaultBytesPerBlock) * tokensPerByte
         return InferenceRequest(

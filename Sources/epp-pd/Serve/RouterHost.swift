@@ -37,10 +37,23 @@ final class RouterHost: Sendable {
 
     /// What must be done once the lock is free.
     private struct Effects {
-        var verdicts: [(request: RequestID, verdict: Verdict)] = []
+        typealias Answer = (request: RequestID, verdict: Verdict)
+
+        /// Most events bring one verdict or none.
+        private(set) var first: Answer?
+        private(set) var others: [Answer] = []
         var wakeAt: Instant?
         /// When the wait for a first pod ends.
         var podlessDeadline: Instant?
+
+        mutating func add(_ request: RequestID, _ verdict: Verdict) {
+            if first == nil { first = (request, verdict) } else { others.append((request, verdict)) }
+        }
+
+        mutating func add(_ more: Effects) {
+            if let first = more.first { add(first.request, first.verdict) }
+            for answer in more.others { add(answer.request, answer.verdict) }
+        }
     }
 
     let clock: ModelClock
@@ -131,8 +144,8 @@ final class RouterHost: Sendable {
             }
             let began = MonotonicTime.current
             let effects = handle(.arrived(request), &state, now)
-            let (seconds, attoseconds) = (MonotonicTime.current - began).components
-            observer.decided(in: Seconds(Double(seconds) + Double(attoseconds) * 1e-18))
+            let spent = MonotonicTime.current.nanoseconds &- began.nanoseconds
+            observer.decided(in: Seconds(Double(spent) * 1e-9))
             return effects
         }
         perform(effects, on: picker)
@@ -153,9 +166,9 @@ final class RouterHost: Sendable {
         let now = clock.now
         let (effects, forecast) = state.withLock { state in
             observer.ended(id, outcome, at: now)
-            state.rewritten[id] = nil
+            if !state.rewritten.isEmpty { state.rewritten.removeValue(forKey: id) }
             let forecast = state.forecasts.removeValue(forKey: id)
-            state.waiting.remove(id)
+            if state.waiting.count > 0 { state.waiting.remove(id) }
             return (handle(.ended(id, forecast?.known(outcome) ?? outcome), &state, now), forecast)
         }
         forecast?.compare(outcome, prefixes)
@@ -189,7 +202,7 @@ final class RouterHost: Sendable {
             if !PodlessRequests.isNeeded(snapshot.endpoints) {
                 for request in state.waiting.takeAll() {
                     let more = handle(.arrived(request), &state, now)
-                    effects.verdicts += more.verdicts
+                    effects.add(more)
                     effects.wakeAt = more.wakeAt ?? effects.wakeAt
                 }
             }
@@ -252,17 +265,17 @@ final class RouterHost: Sendable {
     private static let lostTimer = Seconds(1)
 
     private func handle(_ event: RouterEvent, _ state: inout State, _ now: Instant) -> Effects {
-        state.actions.removeAll(keepingCapacity: true)
+        if !state.actions.isEmpty { state.actions.removeAll(keepingCapacity: true) }
         state.router.handle(event, at: now, into: &state.actions)
         var effects = Effects()
         for action in state.actions {
             switch action {
             case .dispatch(let id, let decision):
-                effects.verdicts.append((id, dispatch(id, decision, &state)))
+                effects.add(id, dispatch(id, decision, &state))
             case .refuse(let id, let refusal):
                 state.rewritten[id] = nil
                 observer.refused(id, refusal, records: state.router.takeRecords())
-                effects.verdicts.append((id, .answer(RefusalAnswer.answer(to: refusal))))
+                effects.add(id, .answer(RefusalAnswer.answer(to: refusal)))
             case .wake(let at):
                 // One timer is enough: each tick asks for the next.
                 if let armed = state.wakeAt, armed <= at, now - armed < Self.lostTimer { continue }
@@ -281,8 +294,10 @@ final class RouterHost: Sendable {
         _ decision: Decision,
         _ state: inout State
     ) -> Verdict {
-        let destinations = ([decision.placement.destination] + decision.fallbacks)
-            .compactMap { state.endpoints[$0]?.hostPort }
+        var destinations = state.endpoints[decision.placement.destination].map { [$0.hostPort] } ?? []
+        for fallback in decision.fallbacks {
+            if let place = state.endpoints[fallback] { destinations.append(place.hostPort) }
+        }
         guard !destinations.isEmpty else {
             // The fleet changed between the choice and this line: impossible while both are under one lock.
             assertionFailure("a decision named an endpoint that the snapshot does not hold")
@@ -303,7 +318,7 @@ final class RouterHost: Sendable {
                 destinations: destinations,
                 prefiller: prefiller,
                 kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
-                rewriteModel: state.rewritten.removeValue(forKey: id),
+                rewriteModel: state.rewritten.isEmpty ? nil : state.rewritten.removeValue(forKey: id),
                 enginePriority: decision.enginePriority,
                 decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
             )
@@ -311,15 +326,8 @@ final class RouterHost: Sendable {
     }
 
     private func perform(_ effects: Effects, on current: LoopPicker?) {
-        for (request, verdict) in effects.verdicts {
-            let loop = RequestNumbers.loop(of: request)
-            if let current, current.loopIndex == loop {
-                current.deliver(verdict, to: request, from: current)
-                continue
-            }
-            let owner = pickers.withLock { $0.indices.contains(loop) ? $0[loop] : nil }
-            owner?.deliver(verdict, to: request, from: current)
-        }
+        if let first = effects.first { deliver(first.verdict, to: first.request, from: current) }
+        for answer in effects.others { deliver(answer.verdict, to: answer.request, from: current) }
         if let at = effects.wakeAt { wake(at: at) }
         if let at = effects.podlessDeadline {
             pickers.withLock { $0.first ?? nil }?.schedule(after: clock.wall(max(at - clock.now, .zero))) { [self] in
@@ -328,13 +336,22 @@ final class RouterHost: Sendable {
         }
     }
 
+    private func deliver(_ verdict: Verdict, to request: RequestID, from current: LoopPicker?) {
+        let loop = RequestNumbers.loop(of: request)
+        if let current, current.loopIndex == loop {
+            return current.deliver(verdict, to: request, from: current)
+        }
+        let owner = pickers.withLock { $0.indices.contains(loop) ? $0[loop] : nil }
+        owner?.deliver(verdict, to: request, from: current)
+    }
+
     /// Requests for which no pod came in time are refused, as they would have been at once.
     private func endWaits() {
         let now = clock.now
         let effects = state.withLock { state in
             var effects = Effects()
             for request in state.waiting.takeOverdue(at: now) {
-                effects.verdicts += handle(.arrived(request), &state, now).verdicts
+                effects.add(handle(.arrived(request), &state, now))
             }
             return effects
         }

@@ -103,8 +103,8 @@ struct OracleTests {
     private static func summary(_ request: borrowing ProcessingRequest) -> String {
         var text = "\(request.phase) \(request.endOfStream) \(request.isObservation)"
         text += " \(request.modes.map { "\($0)" } ?? "-") \(unsafe Array(request.body))"
-        unsafe request.forEachHeader { name, value in text += unsafe " \(Array(name))=\(Array(value))" }
-        return text
+        let isWhole = unsafe request.forEachHeader { name, value in text += unsafe " \(Array(name))=\(Array(value))" }
+        return isWhole ? text : "malformed"
     }
 
     private static func summary(_ request: Epp__ProcessingRequest) -> String {
