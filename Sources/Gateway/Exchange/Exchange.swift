@@ -134,7 +134,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             // What is compressed passes as it is.
             if head.isEncoded { answeredModel = nil }
             handle(.responseHeaders(head.answer, endOfStream: endOfStream))
-            if observation?.sawHeadersAlone ?? machine.sawHeadersAlone { service.seesHeadersAlone = true }
+            if unsafe observation?.sawHeadersAlone ?? machine.sawHeadersAlone { service.seesHeadersAlone = true }
         case .responseBody:
             // Where headers are not sent, the body shows by itself what it is.
             if !knowsResponseHead, usage == nil, api != .other { usage = UsageReader() }
