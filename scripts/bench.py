@@ -267,6 +267,45 @@ def line(figure: Figure) -> str:
     ).rstrip()
 
 
+# MARK: the page
+
+PAGE = ROOT / "docs" / "results" / "data-path.md"
+TABLE_BEGIN, TABLE_END = "<!-- scripts/bench --table -->", "<!-- end of the table -->"
+UNITS = {"us": "µs", "us/req": "µs/req", "us/chunk": "µs/chunk", "KiB each": "KiB each"}
+
+
+def markdown(record: dict) -> str:
+    """The table of the page, from what --json wrote: medians, with the smallest and the largest round."""
+    lines = ["| row | what | figure | rounds | target | |", "|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        what = row["what"] + (f" ({row['note']})" if row["note"] else "")
+        figure = f"{number(row['value'])} {UNITS.get(row['unit'], row['unit'])}"
+        rounds = "" if row["min"] == row["max"] else f"{number(row['min'])} to {number(row['max'])}"
+        target = "" if row["target"] is None else f"≤ {number(row['target'])}"
+        verdict = "" if row["met"] is None else "met" if row["met"] else "**missed**"
+        lines.append(f"| {row['row']} | {what} | {figure} | {rounds} | {target} | {verdict} |")
+    noise = record["noise"].values()
+    seconds = sum(part["seconds"] for part in noise)
+    others = [part["others_cores"] for part in noise]
+    lines += [
+        "",
+        f"Measured by `scripts/bench {'--quick ' if record['quick'] else ''}--json` in {seconds / 60:.0f} minutes. Meanwhile other work"
+        f" kept {min(others):.2f} to {max(others):.2f} cores busy, row by row, and the host took away at most"
+        f" {max(part['stolen_cores'] for part in noise):.2f}.",
+    ]
+    return "\n".join(lines)
+
+
+def put_into_page(file: str) -> None:
+    record = json.loads(Path(file).read_text())
+    if record["failed"]:
+        raise SystemExit(f"rows failed: {', '.join(record['failed'])}")
+    text = PAGE.read_text()
+    before, rest = text.split(TABLE_BEGIN)
+    _, after = rest.split(TABLE_END)
+    PAGE.write_text(f"{before}{TABLE_BEGIN}\n{markdown(record)}\n\n{TABLE_END}{after}")
+
+
 # MARK: rows
 
 
@@ -655,6 +694,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)} (idle-latency is part of small)")
     parser.add_argument("--quick", action="store_true", help="one short round of each: for a look, not for the record")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, all else on standard error")
+    parser.add_argument("--table", metavar="FILE", help=f"put what --json wrote into {PAGE.relative_to(ROOT)}, and measure nothing")
     parser.add_argument("--list", action="store_true", help="name the rows")
     given = parser.parse_args()
     given.rows = ["small" if row == "idle-latency" else row for row in given.rows]
@@ -668,6 +708,9 @@ def main() -> int:
     given = arguments()
     if given.list:
         print("\n".join(ROWS))
+        return 0
+    if given.table:
+        put_into_page(given.table)
         return 0
     os.environ["EPP_PD_BIN"] = str(RELEASE / "epp-pd")
     rows, failures, noise = Rows(given.quick), [], {}
