@@ -22,6 +22,24 @@ struct WaitingEntry: Sendable {
     /// Seconds that it could still wait and meet its bound.
     func slack(at now: Double) -> Double { due - now - base - tail }
 
+    /// Waiting time, in times of service, beyond which fresh ones go first. In the simulator at 1.2 × the saturation of ten 8B
+    /// pods the 90 % quantile of (end − arrival) ÷ tokens fell by a fifth at 6, at as many service levels met; Mooncake's
+    /// trace at 2.0 × its load lost 0.1 points of them at 6 and 0.6 at 3.
+    static let patience = 6.0
+
+    /// How a request stands in the order of service, below its priority.
+    enum Standing: Int8, Sendable, Comparable {
+        case fresh, stale, late
+
+        static func < (a: Standing, b: Standing) -> Bool { a.rawValue < b.rawValue }
+    }
+
+    func standing(at now: Double) -> Standing {
+        guard due < .infinity else { return .fresh }
+        if slack(at: now) < 0 { return .late }
+        return now - arrivedAt > Self.patience * max(base, 1e-3) ? .stale : .fresh
+    }
+
     /// Response ratio: time in the system over time of service (Brinch Hansen's HRN, 1971). It grows while a request
     /// waits, the faster the shorter the prompt is, so short ones go first and long ones are not starved.
     func ratio(at now: Double) -> Double {
@@ -112,7 +130,7 @@ struct WaitingQueue: Sendable {
         var id: RequestID
         var index: Int
         var priority: Int
-        var isLate: Bool
+        var standing: WaitingEntry.Standing
         /// Response ratio, or what a late request has to say for itself: its shortness.
         var urgency: Double
 
@@ -120,13 +138,13 @@ struct WaitingQueue: Sendable {
             id = entry.id
             self.index = index
             priority = entry.priority
-            isLate = entry.slack(at: now) < 0
-            urgency = isLate ? -entry.base : entry.ratio(at: now)
+            standing = entry.standing(at: now)
+            urgency = standing == .late ? -entry.base : entry.ratio(at: now)
         }
 
         func precedes(_ other: Rank) -> Bool {
             if priority != other.priority { return priority > other.priority }
-            if isLate != other.isLate { return !isLate }
+            if standing != other.standing { return standing < other.standing }
             // Of requests that came in one instant, the older id.
             return urgency != other.urgency ? urgency > other.urgency : id < other.id
         }

@@ -18,6 +18,12 @@ package struct Bounds: Sendable, Hashable, Codable {
     package var pooledUtilisation: Double
     /// Prompt tokens found in an infinite cache that all share, over prompt tokens.
     package var infiniteCacheHitRatio: Double
+    /// The same for a cache of the fleet's KV memory in one, under Belady's rule; nil for very long workloads.
+    package var finiteCacheHitRatio: Double?
+    /// Not a bound: what that cache finds under the rule of model servers, least recently used …
+    package var pooledLRUHitRatio: Double
+    /// … and the highest load of the fleet then.
+    package var pooledLRUHighestLoad: Double
     /// Least busy dollars per 1,000 requests, by linear programme; nil where the fleet cannot carry the load.
     package var busyDollarsPerThousand: Double?
     /// Least mean time from a prompt's start to its first token, if no pod is given more than it can do, and nothing
@@ -36,6 +42,9 @@ package struct Bounds: Sendable, Hashable, Codable {
         case pooledMean = "pooled_srpt_mean_ms"
         case pooledUtilisation = "pooled_utilisation"
         case infiniteCacheHitRatio = "infinite_cache_hit_ratio"
+        case finiteCacheHitRatio = "finite_cache_hit_ratio"
+        case pooledLRUHitRatio = "pooled_lru_hit_ratio"
+        case pooledLRUHighestLoad = "pooled_lru_max_load"
         case busyDollarsPerThousand = "busy_usd_per_1k_floor"
         case fluidTTFTMean = "fluid_ttft_mean_ms"
         case highestLoad = "fluid_max_load"
@@ -75,7 +84,13 @@ package struct Bounds: Sendable, Hashable, Codable {
         pooledMean = Self.shortestRestFirst(workload, works, speed: speed) * 1000
         pooledUtilisation = works.reduce(0, +) / speed / max(workload.span, 1e-9)
         let prompts = workload.requests.reduce(0) { $0 + $1.promptTokens }
-        infiniteCacheHitRatio = Double(cached.reduce(0, +)) / Double(max(prompts, 1))
+        let infinite = Double(cached.reduce(0, +)) / Double(max(prompts, 1))
+        infiniteCacheHitRatio = infinite
+        let blocks = endpoints.reduce(0) { $0 + $1.profile.kvCapacityTokens } / workload.blockSize
+        finiteCacheHitRatio = PooledCache.mostHits(workload, blocks: blocks)
+            .map { min(Double($0 * workload.blockSize) / Double(max(prompts, 1)), infinite) }
+        let recent = PooledCache.leastRecentlyUsed(workload, blocks: blocks)
+        pooledLRUHitRatio = Double(recent.reduce(0, +)) / Double(max(prompts, 1))
 
         let tpot = options.serviceLevel.tpot?.rawValue ?? .infinity
         let fluid = FluidModel(workload: workload, cached: cached, groups: groups, tpot: tpot)
@@ -84,6 +99,8 @@ package struct Bounds: Sendable, Hashable, Codable {
         let step = Self.firstStep(groups, kvTokens: 0)
         fluidTTFTMean = fluid.leastServiceTime(setup: setup, firstStep: step).map { $0 * 1000 }
         highestLoad = (fluid.highestLoad(free: 0) ?? 0) * load
+        let usual = FluidModel(workload: workload, cached: recent, groups: groups, tpot: tpot)
+        pooledLRUHighestLoad = (usual.highestLoad(free: 0) ?? 0) * load
         highestLoadAt95 = (fluid.highestLoad(free: 0.05) ?? 0) * load
     }
 

@@ -33,6 +33,8 @@ struct Simulate: ParsableCommand {
     var slo = ServiceLevelArgument.standard
     @Option(help: "What our policies weigh: latency, balanced or cost.")
     var mode = Mode.latency
+    @Option(help: "Steers our policies' value of time towards attainment=SHARE or dollarsPerThousand=N.")
+    var control: ControlArgument?
     @Option(help: "How often pickers read the pods' metrics.")
     var scrapeInterval = DurationArgument("100ms")
     @Option(help: "Pickers side by side that share nothing.")
@@ -139,6 +141,7 @@ struct Simulate: ParsableCommand {
         options.faults = try fault.map { try FaultArgument.parse($0, endpoints) }
         var experiment = Experiment(workload: workload, endpoints: endpoints, options: options, mode: mode)
         experiment.stopwatch = monotonicNanoseconds
+        if let target = control?.target { experiment.adjust = { $0.control = target } }
         return experiment
     }
 

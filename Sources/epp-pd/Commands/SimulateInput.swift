@@ -208,3 +208,18 @@ struct ListArgument<Element: LosslessStringConvertible & Sendable>: ExpressibleB
 
     var defaultValueDescription: String { values.map(\.description).joined(separator: ",") }
 }
+
+/// `attainment=0.99` or `dollarsPerThousand=5`.
+struct ControlArgument: ExpressibleByArgument, Sendable {
+    var target: ControlTarget
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "=", omittingEmptySubsequences: false)
+        guard parts.count == 2, let value = Double(parts[1]), value > 0, value.isFinite else { return nil }
+        switch parts[0] {
+        case "attainment" where value < 1: target = .attainment(value)
+        case "dollarsPerThousand": target = .dollarsPerRequest(Dollars(value / 1000))
+        default: return nil
+        }
+    }
+}

@@ -32,6 +32,32 @@ struct BoundsTests {
         #expect(Bounds.infiniteCache(workload) == [0, 900, 1000])
     }
 
+    @Test("Of two blocks in turn, room for one keeps the first under Belady's rule, and none under LRU")
+    func aFiniteCacheForgets() {
+        let workload = Scene.workload(
+            [1, 2, 1, 2, 3, 1].enumerated().map { index, hash in
+                OfferedRequest(arrival: Double(index), promptTokens: 150, outputTokens: 1, promptHashes: [hash])
+            }
+        )
+        #expect(Bounds.infiniteCache(workload).reduce(0, +) == 300)
+        #expect(PooledCache.mostHits(workload, blocks: 1) == 2, "1 is kept to its end")
+        #expect(PooledCache.mostHits(workload, blocks: 2) == 3)
+        #expect(PooledCache.mostHits(workload, blocks: 0) == 0)
+        #expect(PooledCache.leastRecentlyUsed(workload, blocks: 1).reduce(0, +) == 0)
+        #expect(PooledCache.leastRecentlyUsed(workload, blocks: 2) == [0, 0, 100, 100, 0, 0])
+        #expect(PooledCache.leastRecentlyUsed(workload, blocks: 3) == Bounds.infiniteCache(workload))
+    }
+
+    @Test func beladyBeatsLRUAndIsBelowTheInfiniteCache() {
+        let workload = Scene.mixed(300, rate: 6, seed: 9)
+        let infinite = Bounds.infiniteCache(workload).reduce(0, +)
+        for blocks in [10, 100, 1000] {
+            let most = (PooledCache.mostHits(workload, blocks: blocks) ?? 0) * workload.blockSize
+            let recent = PooledCache.leastRecentlyUsed(workload, blocks: blocks).reduce(0, +)
+            #expect(recent <= most && recent <= infinite)
+        }
+    }
+
     @Test func theShortestRestGoesFirstAndPreempts() {
         let workload = Scene.workload([
             OfferedRequest(arrival: 0, promptTokens: 1, outputTokens: 1),
