@@ -51,8 +51,10 @@ struct WaitingEntry: Sendable {
 /// The bounded central queue.
 ///
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
-/// then by response ratio; those that are late anyway by length, the shortest first, so that as few as can be are late
-/// (after Moore and Hodgson's rule for late jobs, 1968). The response ratio is that of Brinch Hansen's HRRN, 1971.
+/// among these, those that have waited less than a few times their service before those that have waited longer, so that a
+/// queue which only grows makes few wait long instead of all; then by response ratio; those that are late anyway by length,
+/// the shortest first, so that as few as can be are late (after Moore and Hodgson's rule for late jobs, 1968). The response
+/// ratio is that of Brinch Hansen's HRRN, 1971.
 struct WaitingQueue: Sendable {
     /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
