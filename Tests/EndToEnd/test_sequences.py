@@ -223,11 +223,13 @@ def test_model_server_dies_in_mid_stream(gateway):
 # Clients that leave
 
 
-def leave(gateway, how: str, after: float):
+def leave(gateway, how: str, after: float, arrives: bool = True):
     data = wire.body(stream=True)
     raw = wire.Raw(gateway.port)
     raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": how})
     raw.send(data)
+    if arrives:
+        gateway.upstream.wait_for(lambda: gateway.upstream.received)
     time.sleep(after)
     raw.close()
 
@@ -256,7 +258,7 @@ def test_client_leaves_while_the_picker_thinks(gateway):
     pid = gateway.picker.process.child.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        leave(gateway, "kind=json", 0.2)
+        leave(gateway, "kind=json", 0.2, arrives=False)
     finally:
         os.kill(pid, signal.SIGCONT)
 
