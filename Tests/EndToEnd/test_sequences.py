@@ -4,6 +4,7 @@
 answer byte for byte, the model server gets the client's body byte for byte and at a pod of the fleet, Envoy has nothing to
 complain of, and the picker's ledger returns to zero (checked by the `gateway` fixture)."""
 
+import http.client
 import json
 import os
 import signal
@@ -194,12 +195,29 @@ def test_model_server_closes_without_an_answer(gateway):
     assert b"upstream connect error" in answer
 
 
-def test_answer_before_the_body_was_read(gateway):
+@pytest.mark.parametrize("kind", ["json", "sse"])
+def test_answer_before_the_body_was_read(gateway, kind):
     """The model server answers while the body is still on its way to it: the picker must not wait for what never comes."""
-    status, _, answer = wire.post(gateway.port, wire.body("x" * 8 * MEGABYTE), {"x-answer": "kind=json&early=1"})
+    status, _, answer = wire.post(gateway.port, wire.body("x" * 8 * MEGABYTE), {"x-answer": f"kind={kind}&early=1"})
     assert status == 200
-    assert json.loads(answer)["usage"]
+    assert answer.endswith(b"data: [DONE]\n\n") if kind == "sse" else json.loads(answer)["usage"]
     assert assert_routed(gateway).body == b""
+
+
+def test_model_server_dies_in_mid_stream(gateway):
+    before = gateway.picker.metrics().sum("epp_pd_requests_total", outcome="completed")
+    raw = wire.Raw(gateway.port)
+    data = wire.body(stream=True)
+    raw.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": "kind=cut&count=3"})
+    raw.send(data)
+    answer = raw.answer()
+    assert answer.status == 200
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        answer.read()
+    assert cut.value.partial.count(b"\n\n") == 3
+    raw.close()
+    gateway.picker.wait_idle()
+    assert gateway.picker.metrics().sum("epp_pd_requests_total", outcome="completed") == before
 
 
 # Clients that leave

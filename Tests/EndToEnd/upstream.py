@@ -4,7 +4,8 @@
 
 The request header `x-answer` is a query string: `kind=json&size=200`, `kind=sse&count=5&gap=0.05`, `status=500`,
 `kind=empty`, `kind=close` (the connection closes without an answer), `kind=cut&count=3` (closes in mid-stream),
-`delay=0.3` (before the head), `kind=hang`. With `early=1` it answers before it reads the body. Each request that came through Envoy is recorded byte for byte.
+`delay=0.3` (before the head), `kind=hang`. With `early=1` it answers before it reads the body. Each request that came through
+Envoy is recorded byte for byte.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class Upstream:
         return await self._answer(request, reader, writer)
 
     async def _answer_early(self, request, reader, writer) -> bool:
-        """Answers, then takes what still comes until the other side closes: to close first could lose the answer."""
+        """Answers, then takes what still comes until the other side closes: to close first could lose the answer.
+
+        Its answers say `connection: close`: else Envoy would send a next request where nothing is read any more."""
         self.received.append(request)
         await self._answer(request, reader, writer)
         while received := await reader.read(65536):
@@ -150,8 +153,9 @@ class Upstream:
             self._write(writer, 404, "application/json", b'{"detail":"Not Found"}')
         return True
 
-    def _write(self, writer, status, content_type, body, method="POST"):
-        head = f"HTTP/1.1 {status} Whatever\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+    def _write(self, writer, status, content_type, body, method="POST", closes=False):
+        head = f"HTTP/1.1 {status} Whatever\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n"
+        head += "connection: close\r\n\r\n" if closes else "\r\n"
         writer.write(head.encode() + (b"" if method == "HEAD" else body))
 
     async def _answer(self, request, reader, writer) -> bool:
@@ -179,24 +183,27 @@ class Upstream:
         body = {"id": "c1", "object": "chat.completion", "model": served, "padding": padding, "usage": USAGE}
         if status >= 400:
             body = {"error": {"message": "told to fail", "type": "x", "param": None, "code": status}}
-        self._write(writer, status, "application/json", json.dumps(body).encode(), request.method)
+        self._write(writer, status, "application/json", json.dumps(body).encode(), request.method, "early" in told)
         await writer.drain()
         return True
 
     async def _stream(self, request, reader, writer, told, cut: bool) -> bool:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        gone = asyncio.ensure_future(reader.read(1))
+        early = "early" in told
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+        writer.write(head + (b"connection: close\r\n\r\n" if early else b"\r\n"))
+        # What comes after an early answer is the rest of the request, and the caller reads it.
+        gone = None if early else asyncio.ensure_future(reader.read(1))
         for index in range(int(told.get("count", 5))):
             event = {"id": "c1", "object": "chat.completion.chunk", "choices": [{"delta": {"content": f"t{index} "}}]}
             self._chunk(writer, b"data: " + json.dumps(event).encode() + b"\n\n")
             await asyncio.sleep(float(told.get("gap", 0.01)))
-            # What comes after an early answer is the rest of the request.
-            if gone.done() and "early" not in told:
+            if gone and gone.done():
                 request.left_early = True
                 return False
         if cut:
             return False
-        gone.cancel()
+        if gone:
+            gone.cancel()
         usage = json.dumps({"id": "c1", "choices": [], "usage": USAGE}).encode()
         half = len(usage) // 2  # the event is split on purpose: usage must be found across chunks
         self._chunk(writer, b"data: " + usage[:half])
