@@ -22,24 +22,6 @@ struct WaitingEntry: Sendable {
     /// Seconds that it could still wait and meet its bound.
     func slack(at now: Double) -> Double { due - now - base - tail }
 
-    /// Waiting time, in times of service, beyond which fresh ones go first. In the simulator at 1.2 × the saturation of ten 8B
-    /// pods the 90 % quantile of (end − arrival) ÷ tokens fell by a fifth at 6, at as many service levels met; Mooncake's
-    /// trace at 2.0 × its load lost 0.1 points of them at 6 and 0.6 at 3.
-    static let patience = 6.0
-
-    /// How a request stands in the order of service, below its priority.
-    enum Standing: Int8, Sendable, Comparable {
-        case fresh, stale, late
-
-        static func < (a: Standing, b: Standing) -> Bool { a.rawValue < b.rawValue }
-    }
-
-    func standing(at now: Double) -> Standing {
-        guard due < .infinity else { return .fresh }
-        if slack(at: now) < 0 { return .late }
-        return now - arrivedAt > Self.patience * max(base, 1e-3) ? .stale : .fresh
-    }
-
     /// Response ratio: time in the system over time of service (Brinch Hansen's HRN, 1971). It grows while a request
     /// waits, the faster the shorter the prompt is, so short ones go first and long ones are not starved.
     func ratio(at now: Double) -> Double {
@@ -51,10 +33,8 @@ struct WaitingEntry: Sendable {
 /// The bounded central queue.
 ///
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
-/// among these, those that have waited less than a few times their service before those that have waited longer, so that a
-/// queue which only grows makes few wait long instead of all; then by response ratio; those that are late anyway by length,
-/// the shortest first, so that as few as can be are late (after Moore and Hodgson's rule for late jobs, 1968). The response
-/// ratio is that of Brinch Hansen's HRRN, 1971.
+/// then by response ratio; those that are late anyway by length, the shortest first, so that as few as can be are late
+/// (after Moore and Hodgson's rule for late jobs, 1968). The response ratio is that of Brinch Hansen's HRRN, 1971.
 struct WaitingQueue: Sendable {
     /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
@@ -132,7 +112,7 @@ struct WaitingQueue: Sendable {
         var id: RequestID
         var index: Int
         var priority: Int
-        var standing: WaitingEntry.Standing
+        var isLate: Bool
         /// Response ratio, or what a late request has to say for itself: its shortness.
         var urgency: Double
 
@@ -140,13 +120,13 @@ struct WaitingQueue: Sendable {
             id = entry.id
             self.index = index
             priority = entry.priority
-            standing = entry.standing(at: now)
-            urgency = standing == .late ? -entry.base : entry.ratio(at: now)
+            isLate = entry.slack(at: now) < 0
+            urgency = isLate ? -entry.base : entry.ratio(at: now)
         }
 
         func precedes(_ other: Rank) -> Bool {
             if priority != other.priority { return priority > other.priority }
-            if standing != other.standing { return standing < other.standing }
+            if isLate != other.isLate { return !isLate }
             // Of requests that came in one instant, the older id.
             return urgency != other.urgency ? urgency > other.urgency : id < other.id
         }

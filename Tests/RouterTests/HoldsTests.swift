@@ -170,39 +170,11 @@ struct WaitingQueueTests {
         #expect(queue.nextHoldEnd == naive.values.map(\.holdUntil).min())
     }
 
-    @Test("Who has waited long for a short service lets fresh ones go first, unless it has no bound to miss")
-    func staleRequests() {
-        func order(due: Double) -> [UInt64] {
-            var queue = WaitingQueue(QueueSettings())
-            for (id, arrivedAt) in [(1, 3.0), (2, 9.5), (3, 9.8)] as [(UInt64, Double)] {
-                let entry = WaitingEntry(
-                    id: RequestID(id),
-                    priority: 0,
-                    isSheddable: false,
-                    arrivedAt: arrivedAt,
-                    base: 1,
-                    tail: 0,
-                    due: due,
-                    holdUntil: 600
-                )
-                queue.add(entry, Pods.request(id))
-            }
-            var places: [Int] = []
-            queue.first(3, at: 10, into: &places)
-            return places.map { queue.entries[$0].id.rawValue }
-        }
-        #expect(order(due: 30) == [2, 3, 1])
-        #expect(order(due: .infinity) == [1, 2, 3])
-        #expect(order(due: 10.5) == [1, 2, 3], "all are late, and alike")
-    }
-
     private static func sorted(_ entries: [UInt64: WaitingEntry], at now: Double) -> [WaitingEntry] {
         entries.values.sorted { a, b in
             if a.priority != b.priority { return a.priority > b.priority }
             let late = (a.slack(at: now) < 0, b.slack(at: now) < 0)
             if late.0 != late.1 { return late.1 }
-            let stale = (now - a.arrivedAt > 6 * a.base, now - b.arrivedAt > 6 * b.base)
-            if !late.0, stale.0 != stale.1 { return stale.1 }
             if late.0 { return a.base != b.base ? a.base < b.base : a.id < b.id }
             let ratios = (a.ratio(at: now), b.ratio(at: now))
             return ratios.0 != ratios.1 ? ratios.0 > ratios.1 : a.id < b.id
