@@ -132,15 +132,31 @@ extension Endpoint {
 
 /// Destinations that a gateway allows, as `ip:port` or `ip`, IPv6 with or without brackets.
 struct SubsetFilter {
-    private let entries: [String]
+    private struct Place: Hashable {
+        var address: String
+        /// nil = every port.
+        var port: UInt16?
+    }
 
-    init(_ entries: [String]) { self.entries = entries }
+    private var places: Set<Place> = []
+
+    init(_ entries: [String]) {
+        for entry in entries {
+            places.insert(Place(address: Self.bare(entry[...])))
+            // Of an IPv6 address without brackets nobody can tell whether its last group is a port: both count.
+            guard let colon = entry.lastIndex(of: ":"), let port = UInt16(entry[entry.index(after: colon)...]) else {
+                continue
+            }
+            places.insert(Place(address: Self.bare(entry[..<colon]), port: port))
+        }
+    }
 
     func allows(_ endpoint: Endpoint) -> Bool {
-        let hostPort = endpoint.hostPort
-        return entries.contains { entry in
-            entry == hostPort || entry == endpoint.address || entry == "[\(endpoint.address)]"
-                || (endpoint.address.contains(":") && entry == "\(endpoint.address):\(endpoint.port)")
-        }
+        places.contains(Place(address: endpoint.address, port: endpoint.port))
+            || places.contains(Place(address: endpoint.address))
+    }
+
+    private static func bare(_ address: Substring) -> String {
+        address.first == "[" && address.last == "]" ? String(address.dropFirst().dropLast()) : String(address)
     }
 }

@@ -113,6 +113,8 @@ extension Router {
 
     /// Asks the index who holds the prompt's start.
     private mutating func lookUp(_ request: InferenceRequest) {
+        guard lookedUp != request.id else { return }
+        lookedUp = request.id
         for holding in holdings {
             if let index = index(of: holding.endpoint) { frame.held[index] = 0 }
         }

@@ -65,6 +65,8 @@ package struct Router: Sendable {
 
     var search = DecisionSearch()
     var holdings: [PrefixHolding] = []
+    /// The request that `holdings` are of, within one event: who is queued and at once placed is not looked up twice.
+    var lookedUp: RequestID?
     /// Of each shared store, the places of the pods that load from it.
     var storeReach: [[Int]] = []
     var records: [DecisionRecord] = []
@@ -90,6 +92,7 @@ package struct Router: Sendable {
     /// Time does not run backwards: an earlier `now` is taken as the latest one seen.
     package mutating func handle(_ event: RouterEvent, at now: Instant, into actions: inout [RouterAction]) {
         if now.rawValue.isFinite { self.now = max(self.now, now) }
+        lookedUp = nil
         switch event {
         case .arrived(let request): arrived(request, into: &actions)
         case .firstToken(let id): firstToken(id, into: &actions)

@@ -101,6 +101,20 @@ struct RouterTests {
         }
     }
 
+    /// One of two pods on an IPv6 address, and what a gateway may write for it.
+    @Test(arguments: [
+        ("fd00::2", [2, 3]), ("[fd00::2]", [2, 3]), ("[fd00::2]:8001", [3]), ("fd00::2:8001", [3]), ("[fd00::2]:9", []),
+        ("10.0.0.1:8000", [1]), ("10.0.0.1:8001", []), ("10.0.0.1:", []), ("", []), (":8000", []), ("[", []),
+    ])
+    func entriesOfTheSubset(entry: String, allowed: [UInt32]) {
+        var pods = [Pods.endpoint(1, .both), Pods.endpoint(2, .both), Pods.endpoint(3, .both)]
+        pods[1].address = "fd00::2"
+        pods[2].address = "fd00::2"
+        pods[2].port = 8001
+        let filter = SubsetFilter([entry])
+        #expect(pods.filter { filter.allows($0) }.map(\.id) == allowed.map { EndpointID($0) }, "\(entry)")
+    }
+
     @Test func theSubsetRestrictsDestinationsOnly() {
         for entry in ["10.0.0.9:8000", "10.0.0.9"] {
             var story = Story(Pods.mixed)

@@ -5,29 +5,29 @@ internal import CCurl
 import CostModel
 
 /// One transfer handle of libcurl and the page that it fetches. Used again for page after page; the connections belong
-/// to the multi handle, which keeps them alive.
-///
-/// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
+/// to the multi handle, which keeps them alive. Confined to one thread.
 @safe final class CurlTransfer {
     /// A metrics page of a real vLLM has 64 KB for each engine core; sixteen cores behind one port fill a mebibyte.
     static let maxPage = 2 << 20
 
     let handle: UnsafeMutableRawPointer
+    private let receiver = CurlReceiver()
     private(set) var tag = 0
     private var reader = PageReader.models([])
     private var received = 0
 
     /// - Returns: nil where libcurl has no memory.
-    init?() {
+    /// - Parameter bufferSize: bytes that are read at once.
+    init?(bufferSize: Int) {
         guard let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = handle
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-        unsafe epp_curl_set_write(handle, receivePage, context)
+        unsafe receiver.take = { [unowned self] in unsafe receive($0) }
+        unsafe epp_curl_set_write(handle, receiveFromCurl, receiver.context)
         unsafe epp_curl_set_pointer(handle, CURLOPT_PRIVATE, context)
         unsafe epp_curl_set_common(handle, "http")
         unsafe epp_curl_set_long(handle, CURLOPT_TCP_KEEPALIVE, 1)
-        // A whole page in few reads.
-        unsafe epp_curl_set_long(handle, CURLOPT_BUFFERSIZE, 64 * 1024)
+        unsafe epp_curl_set_long(handle, CURLOPT_BUFFERSIZE, bufferSize)
     }
 
     deinit { unsafe curl_easy_cleanup(handle) }
@@ -51,27 +51,10 @@ import CostModel
     }
 
     /// - Returns: false where the page is too large; libcurl then gives the transfer up.
-    fileprivate func receive(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    private func receive(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         received += bytes.count
         guard received <= Self.maxPage else { return false }
         reader.consume(unsafe Span(_unsafeElements: bytes))
         return true
     }
-}
-
-/// libcurl's write callback. `context` is the transfer that `CurlTransfer.init` set, alive while its handle is.
-private func receivePage(
-    _ bytes: UnsafeMutablePointer<CChar>?,
-    _ size: Int,
-    _ count: Int,
-    _ context: UnsafeMutableRawPointer?
-) -> Int {
-    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
-    let transfer = unsafe Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue()
-    let length = size * count
-    let buffer = unsafe UnsafeBufferPointer(
-        start: UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self),
-        count: length
-    )
-    return unsafe transfer.receive(buffer) ? length : 0
 }

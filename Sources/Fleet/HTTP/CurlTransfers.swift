@@ -36,7 +36,8 @@ import CostModel
     /// Begins to fetch a page. `finished` will give it with the same tag.
     /// - Returns: false where libcurl has no memory: nothing will come.
     func start(tag: Int, url: String, reader: PageReader, timeout: Seconds) -> Bool {
-        guard let transfer = idle.popLast() ?? CurlTransfer() else { return false }
+        // A whole page in few reads.
+        guard let transfer = idle.popLast() ?? CurlTransfer(bufferSize: 64 * 1024) else { return false }
         transfer.prepare(tag: tag, url: url, reader: reader, timeout: timeout)
         guard unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK else { return false }
         unsafe busy[UInt(bitPattern: transfer.handle)] = transfer

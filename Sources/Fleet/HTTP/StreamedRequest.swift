@@ -5,10 +5,10 @@ internal import CCurl
 package import CostModel
 
 /// One HTTP request at a time whose answer is read as it comes. Blocks its thread until the answer has ended.
-///
-/// A class, because libcurl holds its address as the context of the write callback. Confined to one thread.
+/// Confined to one thread.
 @safe package final class StreamedRequest {
     private let handle: UnsafeMutableRawPointer
+    private let receiver = CurlReceiver()
     private var receive: (Span<UInt8>) -> Bool = { _ in true }
     private let isStopped: @Sendable () -> Bool
 
@@ -20,7 +20,8 @@ package import CostModel
         unsafe self.handle = handle
         self.isStopped = isStopped
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-        unsafe epp_curl_set_write(handle, receivePiece, context)
+        unsafe receiver.take = { [unowned self] in receive(unsafe Span(_unsafeElements: $0)) }
+        unsafe epp_curl_set_write(handle, receiveFromCurl, receiver.context)
         unsafe epp_curl_set_progress(handle, askToStop, context)
         unsafe epp_curl_set_common(handle, "http,https")
         // Tokens are timed: none may wait for the next.
@@ -85,10 +86,6 @@ package import CostModel
     }
 
     fileprivate var shallStop: Bool { isStopped() }
-
-    fileprivate func take(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-        receive(unsafe Span(_unsafeElements: bytes))
-    }
 }
 
 /// libcurl's progress callback, with the same context as the write callback.
@@ -101,21 +98,4 @@ private func askToStop(
 ) -> Int32 {
     guard let context = unsafe context else { return 1 }
     return unsafe Unmanaged<StreamedRequest>.fromOpaque(context).takeUnretainedValue().shallStop ? 1 : 0
-}
-
-/// libcurl's write callback. `context` is the object that `StreamedRequest.init` set, alive while its handle is.
-private func receivePiece(
-    _ bytes: UnsafeMutablePointer<CChar>?,
-    _ size: Int,
-    _ count: Int,
-    _ context: UnsafeMutableRawPointer?
-) -> Int {
-    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
-    let post = unsafe Unmanaged<StreamedRequest>.fromOpaque(context).takeUnretainedValue()
-    let length = size * count
-    let buffer = unsafe UnsafeBufferPointer(
-        start: UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self),
-        count: length
-    )
-    return unsafe post.take(buffer) ? length : 0
 }

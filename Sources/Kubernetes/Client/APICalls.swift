@@ -3,6 +3,7 @@
 
 internal import CCurl
 import Configuration
+import Fleet
 
 /// The calls that requests to the API server make of libcurl and of the file system: a seam, so that tests can make the n-th
 /// of them fail.
@@ -15,12 +16,7 @@ protocol APICalls: Sendable {
 
     func set(_ handle: UnsafeMutableRawPointer, _ option: CURLoption, _ value: APISetting) -> CURLcode
     func setCommon(_ handle: UnsafeMutableRawPointer) -> CURLcode
-    func setReceivers(
-        _ handle: UnsafeMutableRawPointer,
-        body: epp_curl_write,
-        header: epp_curl_write,
-        context: UnsafeMutableRawPointer
-    ) -> CURLcode
+    func setReceivers(_ handle: UnsafeMutableRawPointer, body: CurlReceiver, header: CurlReceiver) -> CURLcode
     /// The list's new head; nil, and the list as it was, where libcurl has no memory.
     func append(_ line: String, to list: UnsafeMutablePointer<curl_slist>?) -> UnsafeMutablePointer<curl_slist>?
 
@@ -72,14 +68,9 @@ struct LibcurlCalls: APICalls {
 
     func setCommon(_ handle: UnsafeMutableRawPointer) -> CURLcode { unsafe epp_curl_set_common(handle, "https,http") }
 
-    func setReceivers(
-        _ handle: UnsafeMutableRawPointer,
-        body: epp_curl_write,
-        header: epp_curl_write,
-        context: UnsafeMutableRawPointer
-    ) -> CURLcode {
-        let code = unsafe epp_curl_set_write(handle, body, context)
-        return code == CURLE_OK ? unsafe epp_curl_set_header(handle, header, context) : code
+    func setReceivers(_ handle: UnsafeMutableRawPointer, body: CurlReceiver, header: CurlReceiver) -> CURLcode {
+        let code = unsafe epp_curl_set_write(handle, receiveFromCurl, body.context)
+        return code == CURLE_OK ? unsafe epp_curl_set_header(handle, receiveFromCurl, header.context) : code
     }
 
     func append(_ line: String, to list: UnsafeMutablePointer<curl_slist>?) -> UnsafeMutablePointer<curl_slist>? {

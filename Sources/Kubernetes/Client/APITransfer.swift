@@ -10,8 +10,6 @@ import Fleet
 /// HTTP/1.1 on purpose: each watch has a connection of its own, so that one that hangs does not take the others along, and
 /// there are fewer than a dozen of them.
 ///
-/// A class, because libcurl holds its address as the context of the callbacks.
-///
 /// `@unchecked Sendable`: used by one thread at a time. The loop of the watches keeps its own; `KubernetesClient` hands one
 /// from call to call through its mutex.
 @safe final class APITransfer: @unchecked Sendable {
@@ -19,6 +17,8 @@ import Fleet
     private static let maxHeaders = 64
 
     let handle: UnsafeMutableRawPointer
+    private let body = CurlReceiver()
+    private let headerLine = CurlReceiver()
     private let calls: any APICalls
     private var headerList: UnsafeMutablePointer<curl_slist>?
     private var placeList: UnsafeMutablePointer<curl_slist>?
@@ -35,6 +35,11 @@ import Fleet
         guard CurlLibrary.isReady, let handle = unsafe calls.easyHandle() else { return nil }
         self.calls = calls
         unsafe self.handle = handle
+        unsafe body.take = { [unowned self] in unsafe receive($0) }
+        unsafe headerLine.take = { [unowned self] in
+            unsafe receiveHeader($0)
+            return true
+        }
     }
 
     deinit {
@@ -62,11 +67,8 @@ import Fleet
         headers.removeAll(keepingCapacity: true)
         received.removeAll(keepingCapacity: true)
         hasNewAnswer = false
-        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-        try check(
-            unsafe calls.setReceivers(handle, body: receiveBody, header: receiveHeaderLine, context: context)
-        )
-        try unsafe set(CURLOPT_PRIVATE, .pointer(context))
+        try check(unsafe calls.setReceivers(handle, body: body, header: headerLine))
+        try unsafe set(CURLOPT_PRIVATE, .pointer(Unmanaged.passUnretained(self).toOpaque()))
         try check(unsafe calls.setCommon(handle))
         // A watch may be silent for long; a machine that vanished is noticed all the same.
         try set(CURLOPT_TCP_KEEPALIVE, .number(1))
@@ -216,16 +218,16 @@ import Fleet
         }
     }
 
-    // MARK: - Callbacks
+    // MARK: - What libcurl hands over
 
     /// - Returns: false where too much waits to be taken; libcurl then gives the transfer up.
-    fileprivate func receive(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    private func receive(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         guard received.count + bytes.count <= limit else { return false }
         unsafe received.append(contentsOf: bytes)
         return true
     }
 
-    fileprivate func receiveHeader(_ bytes: UnsafeBufferPointer<UInt8>) {
+    private func receiveHeader(_ bytes: UnsafeBufferPointer<UInt8>) {
         let line = unsafe String(decoding: bytes, as: UTF8.self)
         // A new status line begins a new answer: 100 Continue came before.
         if line.hasPrefix("HTTP/") { return headers.removeAll(keepingCapacity: true) }
@@ -240,33 +242,4 @@ import Fleet
             )
         )
     }
-}
-
-/// libcurl's write callback. `context` is the transfer that `prepare` set, alive while its handle is.
-private func receiveBody(
-    _ bytes: UnsafeMutablePointer<CChar>?,
-    _ size: Int,
-    _ count: Int,
-    _ context: UnsafeMutableRawPointer?
-) -> Int {
-    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
-    let transfer = unsafe Unmanaged<APITransfer>.fromOpaque(context).takeUnretainedValue()
-    let length = size * count
-    let start = unsafe UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self)
-    return unsafe transfer.receive(UnsafeBufferPointer(start: start, count: length)) ? length : 0
-}
-
-/// libcurl's header callback, called once for each line.
-private func receiveHeaderLine(
-    _ bytes: UnsafeMutablePointer<CChar>?,
-    _ size: Int,
-    _ count: Int,
-    _ context: UnsafeMutableRawPointer?
-) -> Int {
-    guard let bytes = unsafe bytes, let context = unsafe context else { return 0 }
-    let transfer = unsafe Unmanaged<APITransfer>.fromOpaque(context).takeUnretainedValue()
-    let length = size * count
-    let start = unsafe UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self)
-    unsafe transfer.receiveHeader(UnsafeBufferPointer(start: start, count: length))
-    return length
 }

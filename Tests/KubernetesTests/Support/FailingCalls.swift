@@ -3,6 +3,7 @@
 
 import CCurl
 import Configuration
+import Fleet
 import Synchronization
 import Testing
 
@@ -73,14 +74,9 @@ final class FailingCalls: APICalls {
         isDue(.setting) ? CURLE_OUT_OF_MEMORY : unsafe real.setCommon(handle)
     }
 
-    func setReceivers(
-        _ handle: UnsafeMutableRawPointer,
-        body: epp_curl_write,
-        header: epp_curl_write,
-        context: UnsafeMutableRawPointer
-    ) -> CURLcode {
+    func setReceivers(_ handle: UnsafeMutableRawPointer, body: CurlReceiver, header: CurlReceiver) -> CURLcode {
         guard !isDue(.setting) else { return CURLE_OUT_OF_MEMORY }
-        return unsafe real.setReceivers(handle, body: body, header: header, context: context)
+        return unsafe real.setReceivers(handle, body: body, header: header)
     }
 
     func append(_ line: String, to list: UnsafeMutablePointer<curl_slist>?) -> UnsafeMutablePointer<curl_slist>? {
