@@ -89,7 +89,7 @@ extension Simulation {
         touch(pod)
         let lost = farm.servers[pod].crash()
         dirty.append(pod)
-        farm.reported?[pod] = []
+        farm.reported.removeAll(pod: pod)
         for index in prefixes { index.forget(pod: pod) }
         for job in lost { try fail(Int(job >> 1), .failed) }
         // What was on the wire to or from the pod is lost with it.
@@ -110,7 +110,7 @@ extension Simulation {
 
     /// Sends news of cached blocks to the pickers, late or never where the run says so.
     func report(_ hashes: [UInt64], stored: Bool, pod: Int) {
-        guard farm.reported != nil, !hashes.isEmpty else { return }
+        guard farm.hasReports, !hashes.isEmpty else { return }
         guard reportDraws.uniform() >= options.blockReports.loss else { return }
         let delay = 2 * options.blockReports.meanDelay * reportDraws.uniform()
         delayedReports.append(DelayedReport(pod: pod, stored: stored, hashes: hashes))
@@ -120,10 +120,12 @@ extension Simulation {
     func deliverReport(_ index: Int) {
         let report = delayedReports[index]
         delayedReports[index].hashes = []
-        if report.stored {
-            farm.reported?[report.pod].formUnion(report.hashes)
-        } else {
-            farm.reported?[report.pod].subtract(report.hashes)
+        for hash in report.hashes {
+            if report.stored {
+                farm.reported.insert(hash, pod: report.pod)
+            } else {
+                farm.reported.remove(hash, pod: report.pod)
+            }
         }
     }
 }

@@ -433,6 +433,7 @@ package final class Simulation {
     }
 
     private func collect(_ server: Int) {
+        farm.follow(server)
         for event in scratch { inbox.append((server, event)) }
         scratch.removeAll(keepingCapacity: true)
         dirty.append(server)

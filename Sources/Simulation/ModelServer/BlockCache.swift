@@ -25,6 +25,16 @@ package struct BlockCache: Sendable {
     /// Blocks held by jobs.
     package private(set) var referenced = 0
 
+    /// A block that entered the cache or left it.
+    struct Change: Sendable {
+        var hash: UInt64
+        var isStored: Bool
+    }
+
+    /// Changes are written down, in order, until they are forgotten.
+    var keepsChanges = false
+    private(set) var changes: [Change] = []
+
     package init() {
         table = Array(repeating: Self.none, count: 64)
         shift = 64 - 6
@@ -71,6 +81,7 @@ package struct BlockCache: Sendable {
         }
         place(slot, hash)
         referenced += 1
+        if keepsChanges { changes.append(Change(hash: hash, isStored: true)) }
         return slot
     }
 
@@ -109,8 +120,11 @@ package struct BlockCache: Sendable {
         erase(hash)
         entries[Int(slot)].newer = free
         free = slot
+        if keepsChanges { changes.append(Change(hash: hash, isStored: false)) }
         return hash
     }
+
+    mutating func forgetChanges() { changes.removeAll(keepingCapacity: true) }
 
     private mutating func unlink(_ index: Int) {
         let (newer, older) = (entries[index].newer, entries[index].older)

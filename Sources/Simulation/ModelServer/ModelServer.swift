@@ -19,6 +19,13 @@ package struct ModelServer: Sendable {
     package private(set) var configuration: ModelServerConfiguration
     package internal(set) var counters = ServerCounters()
     package internal(set) var cache = BlockCache()
+    /// Writes down what enters and leaves the cache, for `cacheChanges`.
+    var keepsCacheChanges: Bool {
+        get { cache.keepsChanges }
+        set { cache.keepsChanges = newValue }
+    }
+    var cacheChanges: [BlockCache.Change] { cache.changes }
+    mutating func forgetCacheChanges() { cache.forgetChanges() }
 
     var random: RandomStream
     var sequences: [ServerSequence] = []
@@ -194,7 +201,9 @@ package struct ModelServer: Sendable {
         step = nil
         decodeContext = 0
         usedTokens = 0
+        let keeps = keepsCacheChanges
         cache = BlockCache()
+        keepsCacheChanges = keeps
         return lost
     }
 
