@@ -50,7 +50,8 @@ def trace(tmp_path):
 
 
 def results(*arguments):
-    return json.loads(run("simulate", "--json", "-", *arguments).stdout)
+    (line,) = run("simulate", "--json", "-", *arguments).stdout.splitlines()
+    return json.loads(line)
 
 
 def test_every_key_and_the_same_numbers_from_the_same_seed(fleet, trace):
@@ -159,7 +160,8 @@ def test_wrong_usage(fleet, trace, wrong):
 def test_plan(trace, tmp_path):
     wanted = tmp_path / "plan.yaml"
     given = ("plan", "--trace", trace, "--model", "llama-3.1-8b", "--accelerators", "h100-sxm,l40s:1", "--load", "8", "--write-fleet", wanted)
-    found = json.loads(run(*given, "--json", "-").stdout)
+    (line,) = run(*given, "--json", "-").stdout.splitlines()
+    found = json.loads(line)
     best, second = found["cheapest"], found["runner_up"]
     assert best["slo_attainment"] >= 0.95
     assert second["usd_per_hour"] >= best["usd_per_hour"]
