@@ -153,6 +153,9 @@ uint32_t ix_decode_tokens(const uint8_t **at, const uint8_t *end, uint32_t *toke
 // The same for unsigned integers of 64 bits.
 uint32_t ix_decode_hashes(const uint8_t **at, const uint8_t *end, uint64_t *hashes, uint32_t count);
 
+// The low 16 bits of each hash.
+void ix_low_bits(const uint64_t *hashes, uint32_t count, uint16_t *bits);
+
 // The lanes that hold all of a chain so far, as a lookup walks down it: places `first` to `end` - 1, sorted by lane. `want`
 // is the word of a holder of all 32 blocks, its age left out; `place` says where its depth is kept, which says `level` of all
 // in front: it is written when a lane drops out.
@@ -166,6 +169,9 @@ typedef struct {
     uint32_t first;
     uint32_t end;
     uint32_t level;
+    // All that were found are in front, and of the arrays only `lanes` is written: mostly the next chunk is held by one of
+    // them, and the rest is never needed.
+    uint32_t is_whole;
 } ix_front;
 
 // The first chunk of a chain: the lanes that hold its first block, and the front of those who hold all `matched`. Words older

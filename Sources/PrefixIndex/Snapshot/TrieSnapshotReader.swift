@@ -74,16 +74,14 @@ extension TrieWriter {
     private mutating func link(_ ids: [UInt32]) throws(SnapshotError) {
         for id in ids {
             let chunk = memory.chunk(of: id)
-            if chunk.parent != 0 {
-                let parent = memory.chunk(of: chunk.parent)
+            let parent = chunk.parent == 0 ? nil : memory.chunk(of: chunk.parent)
+            if let parent {
                 guard parent.id == chunk.parent, parent.flags & Chunk.Flag.used != 0,
                     chunk.parentPosition < parent.length
                 else { throw .contradictory("the parent of chunk \(id)") }
-                parent.setChildPositions(parent.childPositions | 1 &<< UInt32(chunk.parentPosition))
-                parent.setChildCount(parent.childCount &+ 1)
             }
             prepareStep()
-            guard children.insert(memory.childKey(tag: chunk.tag), slot: id) else { throw .tooLarge }
+            guard link(chunk, below: parent, position: chunk.parentPosition) else { throw .tooLarge }
         }
         // Marks on what is known to lead to the root, so that each chunk is walked over once.
         var isRooted = [Bool](repeating: false, count: slabs.slabCount * TrieMemory.slotsPerSlab / 4)
@@ -119,7 +117,7 @@ extension TrieWriter {
             guard mask != 0, mask & ~all == 0 else { throw .contradictory("a mask of chunk \(chunk.id)") }
             guard restoreHolder(chunk, HolderWord(mask: mask, lane: UInt16(lane), age: age)) else { throw .tooLarge }
         }
-        guard count > 0 || chunk.childCount > 0 else { throw .contradictory("chunk \(chunk.id), which nobody holds") }
+        guard count > 0 || chunk.hasChildren else { throw .contradictory("chunk \(chunk.id), which nobody holds") }
         let held = heldMask(chunk)
         liveBlocks &+= held.nonzeroBitCount
         if held != all { chunk.insertFlags(Chunk.Flag.hasDead) }

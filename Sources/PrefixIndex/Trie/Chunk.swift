@@ -6,13 +6,16 @@
 ///     0  u32 version (sequence lock)      16 u64 holder word, or the first word's index of the holder list
 ///     4  u32 parent chunk (0 = root)      24 u16 number of holders
 ///     8  u32 tag of (parent, position,    26 u16 length (6 bits), parent position (5), flags (5)
-///            first block)                 28 u32 number of child chunks; bit 31: has twins
+///            first block)                 28 u32 child chunks; bit 31: has twins
 ///     12 u32 positions with children
 ///     32 u16 text fingerprints[capacity]: low bits of the local hashes
 ///        u8  engine fingerprints[capacity], where the trie is fed by events
 ///
 /// A chunk is named by the number of its first slot; a block by its slot. A holder word is
 /// mask of held positions << 32 | lane << 16 | age.
+///
+/// The child chunks: of one that never had a sibling the name, with bit 30 set; else their number, and the table of children
+/// knows them. Most chunks of a long chain have one child, so most of a trie needs no table.
 struct Chunk {
     let base: SharedPointer
     let id: UInt32
@@ -22,6 +25,7 @@ struct Chunk {
     static let headerBytes = 32
     static let maxCapacity = 32
     private static let twinMark: UInt32 = 1 << 31
+    private static let onlyMark: UInt32 = 1 << 30
 
     enum Offset {
         static let version = 0, parent = 4, tag = 8, childPositions = 12, holder = 16, holderCount = 24, shape = 26
@@ -52,7 +56,13 @@ struct Chunk {
     @inline(__always) var length: Int { Int(shape & 63) }
     @inline(__always) var parentPosition: Int { Int((shape &>> 6) & 31) }
     @inline(__always) var flags: UInt16 { shape &>> 11 }
-    @inline(__always) var childCount: UInt32 { base.word32(Offset.children) & ~Self.twinMark }
+    @inline(__always) var hasChildren: Bool { base.word32(Offset.children) & ~Self.twinMark != 0 }
+    /// The one child that is not in the table of children, if it has such a one. What is in the table is seen by those who
+    /// see that there is none.
+    @inline(__always) var onlyChild: UInt32? {
+        let word = base.acquire32(Offset.children)
+        return word & Self.onlyMark != 0 ? word & ~(Self.twinMark | Self.onlyMark) : nil
+    }
     /// Some of its blocks are in the table of twins.
     @inline(__always) var hasTwins: Bool { base.word32(Offset.children) & Self.twinMark != 0 }
     @inline(__always) var fingerprints: SharedPointer { base + Offset.fingerprints }
@@ -63,8 +73,17 @@ struct Chunk {
 
     // MARK: - For the writer
 
-    func setChildCount(_ count: UInt32) {
-        base.set32(Offset.children, count | (base.word32(Offset.children) & Self.twinMark))
+    /// Child chunks that the table of children knows.
+    var tabledChildren: UInt32 {
+        let word = base.word32(Offset.children) & ~Self.twinMark
+        return word & Self.onlyMark != 0 ? 0 : word
+    }
+
+    func setTabledChildren(_ count: UInt32) { setChildren(count) }
+    func setOnlyChild(_ child: UInt32) { setChildren(child | Self.onlyMark) }
+
+    private func setChildren(_ word: UInt32) {
+        base.release32(Offset.children, word | (base.word32(Offset.children) & Self.twinMark))
     }
 
     func markTwins() { base.set32(Offset.children, base.word32(Offset.children) | Self.twinMark) }

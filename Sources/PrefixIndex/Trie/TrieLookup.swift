@@ -52,7 +52,8 @@ package struct LaneMatch: Sendable, Hashable {
                 found: 0,
                 first: 0,
                 end: 0,
-                level: 0
+                level: 0,
+                is_whole: 0
             )
         )
         unsafe bits = .allocate(capacity: capacity + Self.padding)

@@ -107,12 +107,22 @@ struct TrieMemory: Sendable {
         unsafe ix_prefetch((chunk.engineFingerprints + Self.position(of: slot, in: chunk)).raw)
     }
 
-    /// The chunk behind this one in its slab: the next of a long chain mostly lies there.
+    /// The child chunk that the table of children does not know, if there is one.
     @inline(__always)
-    func neighbour(of chunk: Chunk) -> Chunk? {
+    func onlyChild(of chunk: Chunk) -> Chunk? {
+        guard let only = chunk.onlyChild else { return nil }
+        // A long chain's chunks mostly lie in a row: then the address is known before this chunk has come from memory.
         let next = chunk.id &+ UInt32(truncatingIfNeeded: chunk.capacity)
-        guard next & UInt32(Self.slotsPerSlab &- 1) != 0 else { return nil }
-        return Chunk(base: chunk.base + stride(chunk.sizeClass), id: next, sizeClass: chunk.sizeClass)
+        if only == next, next & UInt32(Self.slotsPerSlab &- 1) != 0 {
+            return Chunk(base: chunk.base + stride(chunk.sizeClass), id: next, sizeClass: chunk.sizeClass)
+        }
+        return self.chunk(of: only)
+    }
+
+    @inline(__always)
+    func prefetch(_ chunk: Chunk) {
+        unsafe ix_prefetch(chunk.base.raw)
+        unsafe ix_prefetch((chunk.base + 64).raw)
     }
 
     /// Brings nearer the chunks behind this one that a chain of so many more blocks mostly lies in. Fetches are cheap and
@@ -136,6 +146,7 @@ struct TrieMemory: Sendable {
 
     /// Four chunks of 32 blocks.
     private static let rowBytes = 512
+    static let rowBlocks = 128
 
     /// A block's position in its chunk.
     @inline(__always)

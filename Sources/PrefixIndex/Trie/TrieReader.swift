@@ -24,8 +24,7 @@ internal import CIndexKernels
     /// Of each hash the bits that chunks keep.
     @inline(__always)
     func writeBits(to bits: UnsafeMutablePointer<UInt16>) {
-        let (start, count) = unsafe (start, count)
-        for at in 0..<count { unsafe bits[at] = UInt16(truncatingIfNeeded: start[at]) }
+        unsafe ix_low_bits(start, UInt32(truncatingIfNeeded: count), bits)
         unsafe bits[0] = UInt16(truncatingIfNeeded: first)
     }
 }
@@ -103,14 +102,15 @@ internal import CIndexKernels
                     tag: identity.tag
                 )
             else { return false }
-            let most = min(chunk.length, hashes.count &- depth)
-            // A long chain's next chunk mostly lies behind this one: it comes while this one is looked at.
-            memory.prefetchAhead(of: chunk)
-            prefetchHolders(behind: chunk)
+            let left = hashes.count &- depth
+            let most = min(chunk.length, left)
+            // The next chunk comes while this one is looked at, and of a long chain those behind it.
+            let only = memory.onlyChild(of: chunk)
+            if let only { prefetch(only, behind: chunk, blocks: left) }
             var matched = unsafe Int(ix_equal_run16(chunk.fingerprints.raw, lookup.bits + depth, UInt32(max(most, 0))))
             var next: Chunk?
             if matched > 0, depth &+ matched < hashes.count {
-                switch follow(chunk, matched, depth, hashes, &identity) {
+                switch follow(chunk, only, matched, depth, hashes, &identity) {
                 case .end: break
                 case .disturbed: return false
                 case .child(let child, let blocks):
@@ -134,6 +134,7 @@ internal import CIndexKernels
     @inline(__always)
     private func follow(
         _ chunk: Chunk,
+        _ only: Chunk?,
         _ matched: Int,
         _ depth: Int,
         _ hashes: PromptHashes,
@@ -147,21 +148,22 @@ internal import CIndexKernels
                 let local = hashes[depth &+ blocks]
                 let tag = TrieMemory.tag(parent: chunk.id, position: position, local: local)
                 identity = (chunk.id, position, tag)
-                if let neighbour = memory.neighbour(of: chunk),
-                    memory.isChild(neighbour, of: chunk.id, position: position, local: local, tag: tag)
-                {
-                    return .child(neighbour, blocks: blocks)
+                if let only {
+                    if memory.isChild(only, of: chunk.id, position: position, local: local, tag: tag) {
+                        return .child(only, blocks: blocks)
+                    }
+                } else {
+                    let left = hashes.count &- depth &- blocks
+                    let (child, stable) = readChild(
+                        of: chunk.id,
+                        position: position,
+                        local: local,
+                        tag: tag,
+                        blocks: left
+                    )
+                    guard stable else { return .disturbed }
+                    if let child { return .child(child, blocks: blocks) }
                 }
-                let left = hashes.count &- depth
-                let (child, stable) = readChild(
-                    of: chunk.id,
-                    position: position,
-                    local: local,
-                    tag: tag,
-                    blocks: left
-                )
-                guard stable else { return .disturbed }
-                if let child { return .child(child, blocks: blocks) }
             }
             blocks &-= 1
         }
@@ -185,13 +187,16 @@ internal import CIndexKernels
         return (slot.map { memory.chunk(of: $0) }, stable)
     }
 
-    /// Brings nearer the list of holders of the chunk that a long chain mostly goes on in. What is read there may be old or
-    /// nobody's: it is only fetched.
+    /// Brings nearer the only child of `chunk`, where `left` blocks are still to be found, and its list of holders. What is
+    /// read there may be old or nobody's: it is only fetched.
     @inline(__always)
-    private func prefetchHolders(behind chunk: Chunk) {
-        guard let next = memory.neighbour(of: chunk) else { return }
-        let count = next.holderCount
-        let index = next.holderWord
+    private func prefetch(_ only: Chunk, behind chunk: Chunk, blocks left: Int) {
+        memory.prefetch(only)
+        if left > TrieMemory.rowBlocks { memory.prefetchAhead(of: chunk) }
+        // Lists only become shorter along a chain.
+        guard chunk.holderCount > Self.fewHolders else { return }
+        let count = only.holderCount
+        let index = only.holderWord
         guard count > Self.fewHolders, index < UInt64(holderCapacity) else { return }
         let list = holders + Int(index) &* 8
         var offset = 0

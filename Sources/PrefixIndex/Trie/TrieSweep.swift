@@ -167,7 +167,7 @@ extension TrieWriter {
     }
 
     private mutating func survey(_ chunk: Chunk) {
-        guard chunk.childCount == 0, chunk.holderCount > 0 else { return }
+        guard !chunk.hasChildren, chunk.holderCount > 0 else { return }
         sweep.ages[coldness(chunk)] &+= chunk.length
     }
 
@@ -188,8 +188,7 @@ extension TrieWriter {
     private mutating func clean(_ chunk: Chunk) {
         let before = heldMask(chunk)
         dropInvalid(chunk)
-        if sweep.goal > sweep.evicted, chunk.childCount == 0, chunk.holderCount > 0, coldness(chunk) >= sweep.threshold
-        {
+        if sweep.goal > sweep.evicted, !chunk.hasChildren, chunk.holderCount > 0, coldness(chunk) >= sweep.threshold {
             sweep.evicted &+= heldMask(chunk).nonzeroBitCount
             dropAll(chunk)
         }

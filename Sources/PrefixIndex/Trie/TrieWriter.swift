@@ -278,11 +278,9 @@ internal import CIndexKernels
     func child(of parent: Chunk?, position: Int, local: UInt64, tag: UInt32) -> Chunk? {
         if let parent {
             guard parent.childPositions & (1 &<< UInt32(position)) != 0 else { return nil }
-            // A long chain's chunks mostly lie in a row.
-            if let neighbour = memory.neighbour(of: parent),
-                memory.isChild(neighbour, of: parent.id, position: position, local: local, tag: tag)
-            {
-                return neighbour
+            if let only = parent.onlyChild {
+                let child = memory.chunk(of: only)
+                return memory.isChild(child, of: parent.id, position: position, local: local, tag: tag) ? child : nil
             }
         }
         let parentID = parent?.id ?? 0
@@ -308,15 +306,32 @@ internal import CIndexKernels
         chunk.base.set16(Chunk.Offset.holderCount, 0)
         chunk.setShape(length: 0, parentPosition: position, flags: Chunk.Flag.used)
         SequenceLock.leave(chunk.version)
-        guard children.insert(memory.childKey(tag: tag), slot: chunk.id) else {
+        guard link(chunk, below: parent, position: position) else {
             slabs.release(chunk)
             return nil
         }
-        if let parent {
-            parent.setChildPositions(parent.childPositions | 1 &<< UInt32(position))
-            parent.setChildCount(parent.childCount &+ 1)
-        }
         return chunk
+    }
+
+    /// Lets a chunk be found below `parent`, nil for the root. False where there is no room.
+    mutating func link(_ chunk: Chunk, below parent: Chunk?, position: Int) -> Bool {
+        guard let parent else { return children.insert(memory.childKey(tag: chunk.tag), slot: chunk.id) }
+        if !parent.hasChildren {
+            parent.setOnlyChild(chunk.id)
+        } else if let only = parent.onlyChild {
+            let key = memory.childKey(tag: memory.chunk(of: only).tag)
+            guard children.insert(key, slot: only) else { return false }
+            guard children.insert(memory.childKey(tag: chunk.tag), slot: chunk.id) else {
+                _ = children.remove(key, slot: only)
+                return false
+            }
+            parent.setTabledChildren(2)
+        } else {
+            guard children.insert(memory.childKey(tag: chunk.tag), slot: chunk.id) else { return false }
+            parent.setTabledChildren(parent.tabledChildren &+ 1)
+        }
+        parent.setChildPositions(parent.childPositions | 1 &<< UInt32(position))
+        return true
     }
 
     /// Shortens a chunk whose last blocks nobody holds, and frees it when nothing hangs on it, and its parents alike.
@@ -324,7 +339,7 @@ internal import CIndexKernels
         var chunk = first
         while true {
             trim(chunk)
-            guard chunk.holderCount == 0, chunk.childCount == 0, chunk.flags & Chunk.Flag.quarantined == 0 else {
+            guard chunk.holderCount == 0, !chunk.hasChildren, chunk.flags & Chunk.Flag.quarantined == 0 else {
                 return
             }
             let parentID = chunk.parent
@@ -349,12 +364,12 @@ internal import CIndexKernels
 
     /// Takes a chunk without holders and children out of the trie.
     private mutating func unlink(_ chunk: Chunk) {
-        _ = children.remove(memory.childKey(tag: chunk.tag), slot: chunk.id)
         let parentID = chunk.parent
-        if parentID != 0 {
-            let parent = memory.chunk(of: parentID)
-            let left = parent.childCount &- 1
-            parent.setChildCount(left)
+        let parent = parentID == 0 ? nil : memory.chunk(of: parentID)
+        if parent?.onlyChild == nil { _ = children.remove(memory.childKey(tag: chunk.tag), slot: chunk.id) }
+        if let parent {
+            let left = parent.onlyChild == nil ? parent.tabledChildren &- 1 : 0
+            parent.setTabledChildren(left)
             if left == 0 {
                 parent.setChildPositions(0)
                 parent.insertFlags(Chunk.Flag.hasDead)
