@@ -20,7 +20,8 @@ final class Connection: EventSource, PendingFlush {
     var slot = 0
     let session: HTTP2Session
     private let tls: TLSStream?
-    private unowned let shard: ServerShard
+    /// Held: it lets go of a connection that is closed, and ends all of them before it goes.
+    private let shard: ServerShard
     private let openedAt: MonotonicTime
     private var lastActivity: MonotonicTime
     /// Since when the socket takes no bytes.

@@ -33,7 +33,9 @@ final class ServerShard: @unchecked Sendable {
 
     func start(_ makeService: (EventLoop) -> any GRPCService) {
         service = makeService(loop)
-        loop.atStop { [weak self] in self?.closeAll() }
+        // Held by its loop until that stops: what it serves is then gone. No weak reference to it either: with one, each of
+        // its other references would go by a side table.
+        loop.atStop { [self] in closeAll() }
         scheduleSweep()
     }
 
@@ -63,8 +65,7 @@ final class ServerShard: @unchecked Sendable {
     /// meant.
     func sendPeersAway() {
         for connection in connections { connection.announceShutdown() }
-        loop.schedule(after: Connection.goAwayDelay) { [weak self] in
-            guard let self else { return }
+        loop.schedule(after: Connection.goAwayDelay) { [self] in
             for connection in connections { connection.refuseNewStreamsIfAnnounced(loop.now) }
         }
     }
@@ -76,8 +77,8 @@ final class ServerShard: @unchecked Sendable {
     }
 
     private func scheduleSweep() {
-        loop.schedule(after: Self.sweepInterval) { [weak self] in
-            guard let self, !isEnded else { return }
+        loop.schedule(after: Self.sweepInterval) { [self] in
+            guard !isEnded else { return }
             let now = loop.now
             // A copy: a connection that times out leaves the list.
             for connection in Array(connections) { connection.checkTimeouts(now) }

@@ -26,4 +26,34 @@ extension UnsafeRawBufferPointer {
         }
         return count
     }
+
+    /// Whether `usag` stands somewhere in the range: what has it not, does not name the usage.
+    ///
+    /// Looks, eight bytes at a time as above, for a `u` with a `g` three bytes behind it, and then closer.
+    func holdsUsage(_ range: Range<Int>) -> Bool {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let highs: UInt64 = 0x8080_8080_8080_8080
+        let (patternU, patternG) = (UInt64(UInt8(ascii: "u")) &* ones, UInt64(UInt8(ascii: "g")) &* ones)
+        var index = range.lowerBound
+        while range.upperBound &- index >= 11 {
+            let first = unsafe UInt64(littleEndian: loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let fourth = unsafe UInt64(littleEndian: loadUnaligned(fromByteOffset: index &+ 3, as: UInt64.self))
+            let (x, y) = (first ^ patternU, fourth ^ patternG)
+            var found = (x &- ones) & ~x & (y &- ones) & ~y & highs
+            while found != 0 {
+                if unsafe isUsage(at: index &+ found.trailingZeroBitCount / 8) { return true }
+                found &= found &- 1
+            }
+            index &+= 8
+        }
+        while range.upperBound &- index >= 4 {
+            if unsafe isUsage(at: index) { return true }
+            index &+= 1
+        }
+        return false
+    }
+
+    private func isUsage(at index: Int) -> Bool {
+        unsafe UInt32(littleEndian: loadUnaligned(fromByteOffset: index, as: UInt32.self)) == 0x6761_7375
+    }
 }

@@ -57,6 +57,10 @@ struct UsageReader {
     private mutating func readLines(_ chunk: UnsafeRawBufferPointer) {
         var index = 0
         while index < chunk.count {
+            if case .field(matched: 0) = line, let next = unsafe endOfSilentLine(in: chunk, from: index) {
+                index = next
+                continue
+            }
             switch line {
             case .field(let matched):
                 let byte = unsafe chunk[index]
@@ -81,6 +85,14 @@ struct UsageReader {
                 }
             }
         }
+    }
+
+    /// Where the next line begins, if the one at `start` lies in the chunk whole and does not name the usage: most do not, and
+    /// need no other look.
+    private func endOfSilentLine(in chunk: UnsafeRawBufferPointer, from start: Int) -> Int? {
+        let end = unsafe chunk.firstIndex(of: UInt8(ascii: "\n"), or: UInt8(ascii: "\r"), from: start)
+        guard end < chunk.count, unsafe !chunk.holdsUsage(start..<end) else { return nil }
+        return end + 1
     }
 
     private func isNewline(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") }

@@ -25,7 +25,8 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private var charged = 0
     private var uploadDeadline: (any UploadDeadline)?
     private var route: Route?
-    private var usage: UsageReader?
+    /// Reads by itself, and calls nobody meanwhile.
+    @exclusivity(unchecked) private var usage: UsageReader?
     /// The model that the body asked for.
     private var askedModel: String?
     /// Where another model serves the request: its answer names the one that was asked for.
@@ -130,14 +131,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             }
             compareServed(in: message)
             knowsResponseHead = true
-            if api != .other, !head.answer.isFailure { usage = UsageReader(head) }
+            if api != .other, !head.answer.isFailure { unsafe usage = UsageReader(head) }
             // What is compressed passes as it is.
             if head.isEncoded { answeredModel = nil }
             handle(.responseHeaders(head.answer, endOfStream: endOfStream))
             if unsafe observation?.sawHeadersAlone ?? machine.sawHeadersAlone { service.seesHeadersAlone = true }
         case .responseBody:
             // Where headers are not sent, the body shows by itself what it is.
-            if !knowsResponseHead, usage == nil, api != .other { usage = UsageReader() }
+            if !knowsResponseHead, unsafe usage == nil, api != .other { unsafe usage = UsageReader() }
             unsafe handle(.responseBody(count: message.body.count, endOfStream: endOfStream), body: message.body)
         case .responseTrailers:
             handle(.responseTrailers)
@@ -193,17 +194,17 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func handle(_ input: ExchangeMachine.Input, body: UnsafeRawBufferPointer) {
         // Held for all actions: finishing may close the call before the last one.
         guard let call else { return }
-        var actions = service.borrowActions()
+        let list = service.borrowActions()
         if unsafe observation == nil {
-            unsafe machine.handle(input, into: &actions)
+            unsafe machine.handle(input, into: &list.actions)
         } else {
-            unsafe observation?.handle(input, into: &actions)
+            unsafe observation?.handle(input, into: &list.actions)
         }
         // By address: a copy of an action with a route costs more than most actions.
-        unsafe actions.withUnsafeBufferPointer { actions in
+        unsafe list.actions.withUnsafeBufferPointer { actions in
             for index in actions.indices { unsafe perform(actions[index], body: body, on: call) }
         }
-        service.giveBack(actions)
+        service.giveBack(list)
     }
 
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
@@ -374,7 +375,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func reportEnd(_ kind: Outcome.Kind, status: Int?, isEarly: Bool) {
-        let usage = usage?.usage
+        let usage = unsafe usage?.usage
         service.picker.ended(
             id,
             Outcome(

@@ -46,6 +46,8 @@ extension ExchangeMachine {
     }
 
     /// What must now be done, in order.
+    ///
+    /// Large payloads are boxed: most actions have none, and are then a few bytes to copy.
     package enum Action: Sendable, Hashable {
         /// Keep this body chunk.
         case gather
@@ -54,11 +56,11 @@ extension ExchangeMachine {
         /// Ask for other modes than Envoy's configuration has: the request's body, and the response's too or not.
         case overrideModes(showsResponse: Bool)
         /// Answer the request headers: along the route, or let them pass bare because the route comes with the body.
-        case answerRequestHeaders(Route?)
+        indirect case answerRequestHeaders(Route?)
         /// Send the gathered body back in pieces.
         case sendGathered(endOfStream: Bool)
         /// Answer a buffered body: along the route.
-        case answerBufferedBody(Route)
+        indirect case answerBufferedBody(Route)
         /// Let one chunk of request body pass.
         case passRequestBody
         case answerRequestTrailers
@@ -70,7 +72,7 @@ extension ExchangeMachine {
         /// Let one chunk of response body pass.
         case passResponseBody
         case answerResponseTrailers
-        case answerImmediately(ImmediateAnswer)
+        indirect case answerImmediately(ImmediateAnswer)
         /// The body is no longer needed.
         case dropGathered
         case firstToken

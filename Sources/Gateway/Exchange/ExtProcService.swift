@@ -21,7 +21,9 @@ package final class ExtProcService: GRPCService {
     /// Shares of exchanges that were passed over, until they make a whole one.
     private var sampledPart = 0.0
     /// Empty lists with room: one for each depth of nesting.
-    private var spareActions: [[ExchangeMachine.Action]] = []
+    ///
+    /// Not checked for overlapping accesses: nobody is called while it changes.
+    @exclusivity(unchecked) private var spareActions: [ActionList] = []
 
     /// - Parameters:
     ///   - picker: asked on this loop.
@@ -55,15 +57,21 @@ package final class ExtProcService: GRPCService {
     }
 
     /// An empty list with room. A second borrower, nested in the first one's actions, gets another one.
-    func borrowActions() -> [ExchangeMachine.Action] { spareActions.popLast() ?? [] }
+    func borrowActions() -> ActionList { unsafe spareActions.popLast() ?? ActionList() }
 
-    func giveBack(_ actions: consuming [ExchangeMachine.Action]) {
+    func giveBack(_ list: ActionList) {
         // Mostly one or two: taking them out one by one costs less than emptying the list as a whole.
-        while !actions.isEmpty { actions.removeLast() }
-        spareActions.append(actions)
+        while unsafe !list.actions.isEmpty { unsafe list.actions.removeLast() }
+        unsafe spareActions.append(list)
     }
 
     package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {
         path == Self.path ? Exchange(id: makeRequestID(), call: call, service: self) : nil
     }
+}
+
+/// A list of actions that is used again: an object, so that handing it on never copies the list.
+final class ActionList {
+    /// Not checked for overlapping accesses: filled by the machine, which calls nobody, and only read while it is carried out.
+    @exclusivity(unchecked) var actions: [ExchangeMachine.Action] = []
 }

@@ -260,7 +260,10 @@ final class GRPCServerCall: GRPCCall {
     }
 
     private func releaseWindow() {
-        guard withheldBytes > 0, isOpen, unsafe queue.count <= session.limits.streamQueueHighWater else { return }
+        // nghttp2 tells the peer when half of a window is free. Asked in steps, it is asked once for many short messages.
+        guard unsafe withheldBytes >= session.windowStep, isOpen,
+            unsafe queue.count <= session.limits.streamQueueHighWater
+        else { return }
         unsafe session.consumedOnStream(streamID, withheldBytes)
         withheldBytes = 0
     }

@@ -12,6 +12,8 @@ internal import CNghttp2
     package var onOutput: () -> Void = {}
 
     let limits: HTTP2Limits
+    /// Received bytes of a stream for which its peer may wait: an eighth of its window.
+    let windowStep: Int
     let service: any GRPCService
     let counters: HTTP2Counters
     private let raw: OpaquePointer
@@ -20,6 +22,8 @@ internal import CNghttp2
     private var isClosed = false
     /// Bytes that wait in the queues of all calls.
     private(set) var queuedBytes = 0
+    /// Bytes of data in what is being received.
+    private var consumedBytes = 0
     /// What waits to be sent: the loop's storage while it is lent to this session, else none.
     ///
     /// Not checked for overlapping accesses: what is called while it changes only appends to it.
@@ -39,6 +43,7 @@ internal import CNghttp2
         self.service = service
         self.spareOutput = spareOutput
         self.limits = limits
+        windowStep = max(1, Int(limits.streamWindowBytes) / 8)
         self.counters = counters
         unsafe raw = try SessionCallbacks.makeServerSession()
         unsafe SessionCallbacks.setOwner(raw, Unmanaged.passUnretained(self).toOpaque())
@@ -57,6 +62,7 @@ internal import CNghttp2
         guard !isClosed, let start = bytes.baseAddress else { return }
         let taken = unsafe nghttp2_session_mem_recv(raw, start.assumingMemoryBound(to: UInt8.self), bytes.count)
         try HTTP2Error.check(taken)
+        giveConnectionWindow()
         if unsafe nghttp2_session_want_write(raw) != 0 { announceOutput() }
     }
 
@@ -209,8 +215,15 @@ internal import CNghttp2
         call.sent()
     }
 
-    /// Gives the peer room on the connection: at once, since what came in is bounded per stream.
-    func consumedOnConnection(_ count: Int) { unsafe nghttp2_session_consume_connection(raw, count) }
+    /// Some of what came in was data.
+    func consumed(_ count: Int) { consumedBytes &+= count }
+
+    /// Gives the peer room on the connection for all that came in: it is bounded per stream.
+    private func giveConnectionWindow() {
+        guard consumedBytes > 0 else { return }
+        unsafe nghttp2_session_consume_connection(raw, consumedBytes)
+        consumedBytes = 0
+    }
 
     func consumedOnStream(_ streamID: Int32, _ count: Int) {
         unsafe nghttp2_session_consume_stream(raw, streamID, count)

@@ -74,7 +74,7 @@ enum SessionCallbacks {
             count,
             user in
             let bytes = unsafe UnsafeRawBufferPointer(start: data, count: count)
-            unsafe withSession(user) { $0.consumedOnConnection(count) }
+            unsafe withSession(user) { $0.consumed(count) }
             unsafe withCall(raw, streamID) { unsafe $0.received(bytes) }
             return 0
         }
@@ -82,9 +82,12 @@ enum SessionCallbacks {
             guard let frame = unsafe frame else { return 0 }
             let kind = unsafe UInt32(frame.pointee.hd.type)
             guard kind == NGHTTP2_HEADERS.rawValue || kind == NGHTTP2_DATA.rawValue else { return 0 }
+            let (isRequest, endsStream) = unsafe (isRequest(frame), endsStream(frame))
+            // Most frames of data are neither.
+            guard isRequest || endsStream else { return 0 }
             unsafe withCall(raw, frame.pointee.hd.stream_id) { call in
-                if unsafe isRequest(frame) { call.requestComplete() }
-                if unsafe endsStream(frame) { call.remoteHalfClosed() }
+                if isRequest { call.requestComplete() }
+                if endsStream { call.remoteHalfClosed() }
             }
             return 0
         }

@@ -37,7 +37,8 @@ final class ResponseEncoder {
     private let bare: (request: [UInt8], response: [UInt8])
     private let trailers: (request: [UInt8], response: [UInt8])
     private let overrides: (shown: [UInt8], hidden: [UInt8])
-    private var builder = WireBuilder()
+    /// Not checked for overlapping accesses: what writes into it touches nothing else of the encoder's that changes.
+    @exclusivity(unchecked) private var builder = WireBuilder()
     private var known = RouteAnswers()
 
     init(names: HeaderNames) {
@@ -95,9 +96,9 @@ final class ResponseEncoder {
     }
 
     private func writeRequestHeaders(_ route: Route?, destinations: String, contentLength: Int?) {
-        builder.clear()
+        unsafe builder.clear()
         if route != nil { metadata(destinations) }
-        builder.message(1) { builder in
+        unsafe builder.message(1) { builder in
             builder.message(1) { builder in
                 if route != nil { builder.number(5, 1) }
                 headers(route, destinations: destinations, contentLength: contentLength, &builder)
@@ -107,9 +108,9 @@ final class ResponseEncoder {
 
     /// Answers a buffered request body: sends the request along `route`, with `body` in place of the client's unless nil.
     func bufferedBody(_ route: Route, destinations: String, body: UnsafeRawBufferPointer?, to call: any GRPCCall) {
-        builder.clear()
+        unsafe builder.clear()
         metadata(destinations)
-        builder.message(Direction.request.bodyField) { builder in
+        unsafe builder.message(Direction.request.bodyField) { builder in
             builder.message(1) { builder in
                 builder.number(5, 1)
                 if let body = unsafe body {
@@ -155,24 +156,13 @@ final class ResponseEncoder {
     ) {
         let tail = isLast ? endOfStream : []
         let (pieceCount, tailCount) = (piece.count, tail.count)
-        builder.clear()
-        builder.message(direction.bodyField) { builder in
-            builder.message(1) { builder in
-                builder.message(3) { builder in
-                    builder.message(3) { builder in
-                        builder.skip(tailCount)
-                        guard pieceCount > 0 else { return }
-                        builder.skip(pieceCount)
-                        builder.head(1, pieceCount)
-                    }
-                }
-            }
-        }
+        unsafe builder.clear()
+        unsafe builder.streamedHead(pieceCount, tailCount, direction.bodyField)
         let head = unsafe builder.bytes
         if let owner {
             return unsafe tail.withUnsafeBytes { unsafe call.send(head, piece, of: owner, $0) }
         }
-        unsafe call.send(size: builder.count) { room in
+        unsafe call.send(size: head.count + pieceCount + tailCount) { room in
             guard room.count == head.count + piece.count + tail.count else { return }
             unsafe room.copyMemory(from: head)
             unsafe UnsafeMutableRawBufferPointer(rebasing: room[head.count...]).copyMemory(from: piece)
@@ -188,8 +178,8 @@ final class ResponseEncoder {
     /// Lets response headers pass, with `decision` in the header that tells of it.
     func responseHeaders(decision: String?, to call: any GRPCCall) {
         guard let decision else { return send(plainResponseHeaders, to: call) }
-        builder.clear()
-        builder.message(2) { builder in
+        unsafe builder.clear()
+        unsafe builder.message(2) { builder in
             builder.message(1) { builder in
                 builder.message(2) { set(names.decision, decision, &$0) }
             }
@@ -202,8 +192,8 @@ final class ResponseEncoder {
     }
 
     func immediate(_ answer: ImmediateAnswer, to call: any GRPCCall) {
-        builder.clear()
-        builder.message(7) { builder in
+        unsafe builder.clear()
+        unsafe builder.message(7) { builder in
             builder.text(5, answer.details)
             builder.text(3, answer.body)
             builder.message(2) { builder in
@@ -249,7 +239,7 @@ final class ResponseEncoder {
 
     /// The destination in the dynamic metadata: a Struct in a Struct, each a map of one entry.
     private func metadata(_ destinations: String) {
-        builder.message(8) { builder in
+        unsafe builder.message(8) { builder in
             builder.message(1) { builder in
                 builder.message(2) { builder in
                     builder.message(5) { builder in
@@ -273,5 +263,22 @@ final class ResponseEncoder {
 
     private func send(_ message: [UInt8], to call: any GRPCCall) {
         unsafe call.send(size: message.count) { unsafe $0.copyBytes(from: message) }
+    }
+}
+
+extension WireBuilder {
+    /// The head of a piece of a streamed body: response{common{body_mutation{streamed_response{body, end_of_stream}}}}.
+    /// The piece and its tail, the encoded end of the stream or nothing, are put behind it.
+    fileprivate mutating func streamedHead(_ pieceCount: Int, _ tailCount: Int, _ bodyField: UInt8) {
+        skip(tailCount)
+        if pieceCount > 0 {
+            skip(pieceCount)
+            head(1, pieceCount)
+        }
+        // Each field holds all that stands behind its head.
+        head(3, count)
+        head(3, count)
+        head(1, count)
+        head(bodyField, count)
     }
 }

@@ -80,6 +80,11 @@
     }
 
     private mutating func longVarint(_ value: UInt64) {
+        // Lengths of chunks: seven bits a byte, the lower ones first.
+        guard value > 0x3FFF else {
+            let both = UInt16(truncatingIfNeeded: (value & 0x7F) | 0x80 | ((value >> 7) << 8))
+            return unsafe room(2).storeBytes(of: both.littleEndian, as: UInt16.self)
+        }
         let size = (70 &- (value | 1).leadingZeroBitCount) / 7
         let place = unsafe room(size)
         var rest = value

@@ -123,6 +123,21 @@ struct UsageTests {
         #expect(try Self.read(text) == TokenUsage(promptTokens: 3, cachedTokens: 2, outputTokens: 4))
     }
 
+    @Test("The quick look for the usage's name finds it wherever it stands, and nothing else", arguments: 0..<20)
+    func quickLook(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        let letters = Array("usagu\n".utf8)
+        for _ in 0..<200 {
+            let count = Int.random(in: 0...40, using: &random)
+            let bytes = (0..<count).map { _ in letters.randomElement(using: &random) ?? 0 }
+            let start = Int.random(in: 0...count, using: &random)
+            let end = Int.random(in: start...count, using: &random)
+            let expected = bytes[start..<end].firstRange(of: Array("usag".utf8)) != nil
+            let found = unsafe bytes.withUnsafeBytes { unsafe $0.holdsUsage(start..<end) }
+            #expect(found == expected, "\(bytes) \(start) \(end)")
+        }
+    }
+
     @Test("Compressed answers and other content are not read")
     func otherContent() {
         #expect(UsageReader(ResponseHead(contentType: "text/plain")) == nil)
