@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 import Glibc
+import TestSupport
 import Transport
 
 /// An HTTP/1.1 server for tests on a port of its own, with answers that no well-behaved server gives.
@@ -39,31 +40,8 @@ import Transport
     /// `answer` gets the path and the number of the request, from 0.
     init(answer: @escaping @Sendable (_ path: String, _ number: Int) -> Answer) throws {
         self.answer = answer
-        (listener, port) = try Self.listen()
+        (listener, port) = try LoopbackSocket.listen()
         start()
-    }
-
-    struct NoPort: Error {}
-
-    /// Below 32768: the ports above are taken by outgoing connections.
-    private static func listen() throws -> (CInt, UInt16) {
-        for _ in 0..<200 {
-            let port = UInt16.random(in: 20_000...32_000)
-            let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var one: CInt = 1
-            unsafe setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<CInt>.size))
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = port.bigEndian
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let bound = unsafe withUnsafePointer(to: &address) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe Glibc.bind(file, $0, size) }
-            }
-            if bound == 0, Glibc.listen(file, 64) == 0 { return (file, port) }
-            Glibc.close(file)
-        }
-        throw NoPort()
     }
 
     /// Closes every socket: clients see the end at once, later ones are refused.
@@ -169,20 +147,6 @@ import Transport
     }
 
     private func send(_ file: CInt, _ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        var sent = 0
-        while sent < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes { buffer in
-                unsafe Glibc.send(
-                    file,
-                    buffer.baseAddress.map { unsafe $0 + sent },
-                    buffer.count - sent,
-                    Int32(MSG_NOSIGNAL)
-                )
-            }
-            guard count > 0 else { return false }
-            sent += count
-        }
-        return true
+        LoopbackSocket.send(text.utf8, to: file)
     }
 }

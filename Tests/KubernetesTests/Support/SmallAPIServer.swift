@@ -5,6 +5,7 @@ import CCurl
 import Foundation
 import Glibc
 import Synchronization
+import TestSupport
 
 /// An API server that knows pods and nothing else: nodes are none, and every other kind is not installed. It lists and it
 /// watches, and it can lose a connection at any byte. Everything else that may go wrong is Tests/EndToEnd/fake_api_server.py's.
@@ -20,8 +21,6 @@ final class SmallAPIServer: Sendable {
         var tokens: [String] = []
     }
 
-    struct NoPort: Error {}
-
     let port: UInt16
     private let listener: CInt
     private let state = Mutex(State())
@@ -29,7 +28,7 @@ final class SmallAPIServer: Sendable {
     /// `cut`: the first bytes, over all connections, that are sent; the connection of the next one is reset instead of sending
     /// it, and all is well afterwards.
     init(pods: [String], cut: Int = .max) throws {
-        (listener, port) = try Self.listen()
+        (listener, port) = try LoopbackSocket.listen()
         state.withLock { state in
             state.pods = pods.map { ($0, 5) }
             state.cut = cut
@@ -57,25 +56,6 @@ final class SmallAPIServer: Sendable {
         shutdown(listener, Int32(SHUT_RDWR))
         Glibc.close(listener)
         for file in open { shutdown(file, Int32(SHUT_RDWR)) }
-    }
-
-    /// Below 32768: the ports above are taken by outgoing connections.
-    private static func listen() throws -> (CInt, UInt16) {
-        for _ in 0..<200 {
-            let port = UInt16.random(in: 20_000...32_000)
-            let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = port.bigEndian
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let bound = unsafe withUnsafePointer(to: &address) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe Glibc.bind(file, $0, size) }
-            }
-            if bound == 0, Glibc.listen(file, 64) == 0 { return (file, port) }
-            Glibc.close(file)
-        }
-        throw NoPort()
     }
 
     private func acceptConnections() {
@@ -160,19 +140,7 @@ final class SmallAPIServer: Sendable {
             state.sent += isCut ? allowed + 1 : allowed
             return (allowed, isCut)
         }
-        var done = 0
-        while done < allowed {
-            let count = unsafe bytes.withUnsafeBytes { buffer in
-                unsafe Glibc.send(
-                    file,
-                    buffer.baseAddress.map { unsafe $0 + done },
-                    allowed - done,
-                    Int32(MSG_NOSIGNAL)
-                )
-            }
-            guard count > 0 else { return false }
-            done += count
-        }
+        guard LoopbackSocket.send(bytes.prefix(allowed), to: file) else { return false }
         guard isCut else { return true }
         // The client shall have read what came before: a reset may overtake it.
         usleep(2000)
