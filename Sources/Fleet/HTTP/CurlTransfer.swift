@@ -16,7 +16,8 @@ import CostModel
     private var reader = PageReader.models([])
     private var received = 0
 
-    /// - Returns: nil where libcurl has no memory.
+    /// nil where libcurl has no memory.
+    ///
     /// - Parameter bufferSize: bytes that are read at once.
     init?(bufferSize: Int) {
         guard let handle = unsafe curl_easy_init() else { return nil }
