@@ -48,6 +48,70 @@ void ix_table_place(char *const *pages, uint32_t lines, uint32_t home_bits, cons
                          __ATOMIC_RELAXED);
 }
 
+void ix_table_lift(char *const *pages, uint32_t lines, void *copy) {
+    // A partition is rarely in the near caches: all its lines are fetched at once, not one after the other.
+    for (uint32_t i = 0; i < lines; i++) __builtin_prefetch(ix_line(pages, i), 1, 3);
+    for (uint32_t i = 0; i < lines; i++) memcpy((char *)copy + i * 64, ix_line(pages, i), 64);
+}
+
+uint32_t ix_table_count(const void *copy, uint32_t lines, uint16_t bit) {
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < lines; i++) {
+        const char *line = (const char *)copy + i * 64;
+        const uint16_t *first = (const uint16_t *)(const void *)line;
+        uint32_t used = (uint8_t)line[IX_COUNT];
+        for (uint32_t at = 0; at < used; at++) total += (first[at] & bit) != 0;
+    }
+    return total;
+}
+
+// The lines where a line's entries have their homes: the key's low bits, moved to the top of 16, times the number of lines.
+static void ix_homes(const uint16_t *first, uint32_t shift, uint32_t lines, uint16_t *homes) {
+#if defined(__SSE2__)
+    const __m128i key = _mm_set1_epi16((short)0xFFF8), factor = _mm_set1_epi16((short)lines);
+    const __m128i by = _mm_cvtsi32_si128((int)shift);
+    const __m128i a = _mm_and_si128(_mm_loadu_si128((const __m128i *)(const void *)first), key);
+    const __m128i b = _mm_and_si128(_mm_loadl_epi64((const __m128i *)(const void *)(first + 8)), key);
+    _mm_storeu_si128((__m128i *)(void *)homes, _mm_mulhi_epu16(_mm_sll_epi16(a, by), factor));
+    _mm_storel_epi64((__m128i *)(void *)(homes + 8), _mm_mulhi_epu16(_mm_sll_epi16(b, by), factor));
+#else
+    for (uint32_t i = 0; i < IX_PER_LINE; i++)
+        homes[i] = (uint16_t)((uint32_t)(uint16_t)((first[i] & 0xFFF8) << shift) * lines >> 16);
+#endif
+}
+
+void ix_table_spread(const void *copy, uint32_t old, char *const *pages, uint32_t lines, uint32_t home_bits, uint16_t mask,
+                     uint16_t value) {
+    char *to[IX_MAX_LINES];
+    uint8_t used[IX_MAX_LINES] = {0}, passed[IX_MAX_LINES] = {0};
+    uint16_t homes[IX_PER_LINE];
+    for (uint32_t i = 0; i < lines; i++) to[i] = ix_line(pages, i);
+    for (uint32_t i = 0; i < old; i++) {
+        const char *line = (const char *)copy + i * 64;
+        const uint16_t *first = (const uint16_t *)(const void *)line;
+        const uint16_t *low = (const uint16_t *)(const void *)(line + IX_LOW);
+        const uint8_t *middle = (const uint8_t *)line + IX_MIDDLE;
+        const uint32_t count = (uint8_t)line[IX_COUNT];
+        ix_homes(first, 13 - home_bits, lines, homes);
+        for (uint32_t at = 0; at < count && at < IX_PER_LINE; at++) {
+            // Lines lie in the order of keys, so that both halves of a split come in one piece.
+            if ((first[at] & mask) != value) continue;
+            uint32_t index = homes[at];
+            while (used[index] == IX_PER_LINE) {
+                passed[index] += passed[index] < 255;
+                index = index + 1 == lines ? 0 : index + 1;
+            }
+            char *place = to[index];
+            const uint32_t free = used[index]++;
+            __atomic_store_n((uint16_t *)(void *)place + free, first[at], __ATOMIC_RELAXED);
+            __atomic_store_n((uint16_t *)(void *)(place + IX_LOW) + free, low[at], __ATOMIC_RELAXED);
+            __atomic_store_n((uint8_t *)place + IX_MIDDLE + free, middle[at], __ATOMIC_RELAXED);
+        }
+    }
+    for (uint32_t i = 0; i < lines; i++)
+        __atomic_store_n((uint16_t *)(void *)(to[i] + IX_COUNT), (uint16_t)(used[i] | passed[i] << 8), __ATOMIC_RELAXED);
+}
+
 // How far ahead of the name at hand lines are fetched, and partitions ahead of them: a line comes from memory in the time
 // that eight to sixteen insertions take.
 enum { IX_LINES_AHEAD = 16, IX_PARTITIONS_AHEAD = 16 };
@@ -103,7 +167,8 @@ static void ix_fetch_line(const ix_table *table, uint64_t name) {
     __builtin_prefetch(ix_partition_line(table, partition, home + 1 == pages * 4 ? 0 : home + 1), 1, 3);
 }
 
-static void ix_fetch(const ix_table *table, const uint64_t *names, uint32_t *fetched, uint32_t end, uint32_t known) {
+static inline __attribute__((always_inline)) void ix_fetch(const ix_table *table, const uint64_t *names,
+                                                           uint32_t *fetched, uint32_t end, uint32_t known) {
     for (; *fetched < end; ++*fetched) {
         uint32_t further = *fetched + IX_PARTITIONS_AHEAD;
         if (further < known) __builtin_prefetch(ix_partition(table, ix_key(names[further])), 1, 3);
@@ -120,53 +185,90 @@ void ix_table_approach(const ix_table *table, const uint64_t *names, uint32_t fi
     ix_fetch(table, names, fetched, known - first < IX_LINES_AHEAD ? known : first + IX_LINES_AHEAD, known);
 }
 
-// Passes the lines that a name's probing passes: whoever stands there under its key is a suspect.
-static void ix_place(const ix_table *table, char *partition, uint32_t key, uint32_t name, uint32_t slot,
-                     ix_suspect *suspects, uint32_t *suspected) {
+static void ix_write(char *line, uint32_t used, uint16_t pattern, uint32_t slot) {
+    ((uint16_t *)(void *)line)[used] = (uint16_t)(pattern | slot >> 24);
+    ((uint16_t *)(void *)(line + IX_LOW))[used] = (uint16_t)slot;
+    ((uint8_t *)line + IX_MIDDLE)[used] = (uint8_t)(slot >> 16);
+    line[IX_COUNT] = (char)(used + 1);
+}
+
+// Whoever stands in a line under a name's key is a suspect. Gives the place for the next.
+static inline __attribute__((always_inline)) ix_suspect *ix_suspect_all(const char *line, uint32_t used, uint16_t pattern,
+                                                                        uint32_t name, uint32_t slot, ix_suspect *next) {
+    uint32_t matches = ix_line_matches(line, pattern) & ((1u << used) - 1);
+    // One in eleven has one: to write it down each time is cheaper than to be surprised.
+    const uint32_t at = (uint32_t)__builtin_ctz(matches | 1u << 11);
+    const uint16_t first = ((const uint16_t *)(const void *)line)[at];
+    const uint16_t low = ((const uint16_t *)(const void *)(line + IX_LOW))[at];
+    *next = (ix_suspect){name, slot, (uint32_t)(first & 7) << 24 | (uint32_t)((const uint8_t *)line)[IX_MIDDLE + at] << 16 | low};
+    next += matches != 0;
+    for (matches &= matches - 1; __builtin_expect(matches != 0, 0); matches &= matches - 1) {
+        const uint32_t more = (uint32_t)__builtin_ctz(matches);
+        const uint16_t high = ((const uint16_t *)(const void *)line)[more];
+        *next++ = (ix_suspect){name, slot,
+                               (uint32_t)(high & 7) << 24 | (uint32_t)((const uint8_t *)line)[IX_MIDDLE + more] << 16 |
+                                   ((const uint16_t *)(const void *)(line + IX_LOW))[more]};
+    }
+    return next;
+}
+
+// Goes on behind a line that is full or was passed: all the lines that the name's probing passes are looked at.
+static __attribute__((noinline)) ix_suspect *ix_place_further(const ix_table *table, char *partition, uint32_t index,
+                                                              int is_placed, uint16_t pattern, uint32_t name,
+                                                              uint32_t slot, ix_suspect *next) {
     const uint32_t lines = (uint8_t)partition[IX_PAGES] * 4u;
-    const uint16_t pattern = (uint16_t)((key & 0x1FFF) << 3);
-    uint32_t index = ix_home(table, partition, key, lines);
-    int is_placed = 0;
-    for (uint32_t probes = 0; probes < lines; probes++) {
+    for (uint32_t probes = 1; probes < lines; probes++) {
+        index = index + 1 == lines ? 0 : index + 1;
         char *line = ix_partition_line(table, partition, index);
-        uint16_t *first = (uint16_t *)(void *)line, *low = (uint16_t *)(void *)(line + IX_LOW);
-        uint8_t *middle = (uint8_t *)line + IX_MIDDLE;
-        uint32_t used = (uint8_t)line[IX_COUNT], passed = (uint8_t)line[IX_PASSED];
-        uint32_t matches = ix_line_matches(line, pattern) & ((1u << used) - 1);
-        for (; matches != 0; matches &= matches - 1) {
-            uint32_t at = (uint32_t)__builtin_ctz(matches);
-            uint32_t other = (uint32_t)(first[at] & 7) << 24 | (uint32_t)middle[at] << 16 | low[at];
-            suspects[(*suspected)++] = (ix_suspect){name, slot, other};
-        }
+        const uint32_t used = (uint8_t)line[IX_COUNT], passed = (uint8_t)line[IX_PASSED];
+        next = ix_suspect_all(line, used, pattern, name, slot, next);
         if (!is_placed) {
             if (used < IX_PER_LINE) {
-                first[used] = (uint16_t)(pattern | slot >> 24);
-                low[used] = (uint16_t)slot;
-                middle[used] = (uint8_t)(slot >> 16);
-                line[IX_COUNT] = (char)(used + 1);
+                ix_write(line, used, pattern, slot);
                 is_placed = 1;
             } else if (passed < 255) {
                 // At 255 the counter stands still and no longer falls: probing goes on, at the cost of a line.
                 line[IX_PASSED] = (char)(passed + 1);
             }
         }
-        if (is_placed && passed == 0) return;
-        index = index + 1 == lines ? 0 : index + 1;
+        if (is_placed && passed == 0) break;
     }
+    return next;
 }
 
-uint32_t ix_table_enter(const ix_table *table, const uint64_t *names, uint32_t first, uint32_t count, uint32_t known,
+static inline __attribute__((always_inline)) ix_suspect *ix_place(const ix_table *table, char *partition, uint32_t key,
+                                                                  uint32_t name, uint32_t slot, ix_suspect *next) {
+    const uint32_t lines = (uint8_t)partition[IX_PAGES] * 4u;
+    const uint16_t pattern = (uint16_t)((key & 0x1FFF) << 3);
+    const uint32_t index = ix_home(table, partition, key, lines);
+    char *line = ix_partition_line(table, partition, index);
+    const uint32_t used = (uint8_t)line[IX_COUNT], passed = (uint8_t)line[IX_PASSED];
+    next = ix_suspect_all(line, used, pattern, name, slot, next);
+    if (used < IX_PER_LINE) {
+        ix_write(line, used, pattern, slot);
+        if (passed == 0) return next;
+        return ix_place_further(table, partition, index, 1, pattern, name, slot, next);
+    }
+    if (passed < 255) line[IX_PASSED] = (char)(passed + 1);
+    return ix_place_further(table, partition, index, 0, pattern, name, slot, next);
+}
+
+uint32_t ix_table_enter(const ix_table *shared, const uint64_t *names, uint32_t first, uint32_t count, uint32_t known,
                         uint32_t *fetched, uint32_t slot, ix_suspect *suspects, uint32_t *suspected, uint32_t room) {
-    uint32_t done = 0;
+    const ix_table table = *shared;
+    ix_suspect *next = suspects + *suspected, *const last = suspects + room - IX_MAX_LINES * IX_PER_LINE;
+    uint32_t done = 0, near = *fetched;
     for (; done < count; done++) {
         const uint32_t name = first + done, key = ix_key(names[name]);
-        ix_fetch(table, names, fetched, known - name < IX_LINES_AHEAD ? known : name + IX_LINES_AHEAD, known);
-        char *partition = ix_partition(table, key);
+        ix_fetch(&table, names, &near, known - name < IX_LINES_AHEAD ? known : name + IX_LINES_AHEAD, known);
+        char *partition = ix_partition(&table, key);
         const uint16_t entries = ix_entries(partition);
-        if (entries >= ix_limit(table, partition) || room - *suspected < IX_MAX_LINES * IX_PER_LINE) break;
-        ix_place(table, partition, key, name, slot + done, suspects, suspected);
+        if (entries >= ix_limit(&table, partition) || next > last) break;
+        next = ix_place(&table, partition, key, name, slot + done, next);
         const uint16_t more = (uint16_t)(entries + 1);
         memcpy(partition + IX_ENTRIES, &more, 2);
     }
+    *fetched = near;
+    *suspected = (uint32_t)(next - suspects);
     return done;
 }

@@ -3,27 +3,32 @@
 
 #include "CIndexKernels.h"
 
-// By the first byte of a value: its length, where its bits begin in the eight bytes read, and which they are. 0: another
-// kind of value.
-#define IX_KIND(length, shift, bits) ((uint64_t)(bits) << 32 | (shift) << 8 | (length))
-static const uint64_t ix_kinds[256] = {
-    [0x00 ... 0x7F] = IX_KIND(1, 56, 0x7F),
-    [0xCC] = IX_KIND(2, 48, 0xFF),
-    [0xCD] = IX_KIND(3, 40, 0xFFFF),
-    [0xCE] = IX_KIND(5, 24, 0xFFFFFFFF),
-};
+// By the first byte of a value: its length, and which bits of its last four bytes are the number. 0: another kind of value.
+static const uint8_t ix_lengths[256] = {[0x00 ... 0x7F] = 1, [0xCC] = 2, [0xCD] = 3, [0xCE] = 5};
+static const uint32_t ix_masks[256] = {[0x00 ... 0x7F] = 0x7F, [0xCC] = 0xFF, [0xCD] = 0xFFFF, [0xCE] = 0xFFFFFFFF};
 
-enum { IX_LONGEST = 5, IX_READ = 16 };
+// `IX_BEFORE`: a value's last four bytes may begin before it.
+enum { IX_LONGEST = 5, IX_READ = 16, IX_BEFORE = 4 };
 
-static int ix_is_odd(const uint8_t *at) { return ix_kinds[*at] == 0; }
+static int ix_is_odd(const uint8_t *at) { return ix_lengths[*at] == 0; }
 
 // One value; stays where it is at a value of another kind, and says what means nothing.
 IX_INLINE const uint8_t *ix_token(const uint8_t *at, uint32_t *token) {
-    const uint64_t kind = ix_kinds[*at];
-    uint64_t bytes;
-    memcpy(&bytes, at, 8);
-    *token = (uint32_t)(__builtin_bswap64(bytes) >> (kind >> 8 & 63)) & (uint32_t)(kind >> 32);
-    return at + (uint8_t)kind;
+    const uint32_t mask = ix_masks[*at];
+    at += ix_lengths[*at];
+    uint32_t last;
+    memcpy(&last, at - 4, 4);
+    *token = __builtin_bswap32(last) & mask;
+    return at;
+}
+
+// The same where nothing before the value may be read.
+static const uint8_t *ix_first_token(const uint8_t *at, uint32_t *token) {
+    const uint32_t length = ix_lengths[*at];
+    uint32_t value = length == 1 ? *at : 0;
+    for (uint32_t i = 1; i < length; i++) value = value << 8 | at[i];
+    *token = value;
+    return at + length;
 }
 
 // Where a value starts says only the value before it: each waits for the last. So four chains go at once. The first starts at
@@ -83,7 +88,7 @@ IX_INLINE void ix_advance(ix_chains *chains) {
 }
 
 // One round of all chains. Gives how many tokens are certain; 0 where a value of another kind is near.
-IX_INLINE uint32_t ix_round(const uint8_t **at, uint32_t stride, uint32_t *tokens, uint32_t count) {
+static uint32_t ix_round(const uint8_t **at, uint32_t stride, uint32_t *tokens, uint32_t count) {
     // A chain may start some bytes before its place, and end some behind the next.
     uint32_t found[IX_CHAINS - 1][IX_MAX_STRIDE + 2 * IX_READ];
     ix_chains chains = {.count = 0};
@@ -108,39 +113,21 @@ IX_INLINE uint32_t ix_round(const uint8_t **at, uint32_t stride, uint32_t *token
     return done;
 }
 
-static uint32_t ix_round_anywhere(const uint8_t **at, uint32_t stride, uint32_t *tokens, uint32_t count) {
-    return ix_round(at, stride, tokens, count);
-}
-
-#if defined(__x86_64__)
-// Shifts by a variable take one step instead of three.
-__attribute__((target("bmi,bmi2"))) static uint32_t ix_round_bmi2(const uint8_t **at, uint32_t stride, uint32_t *tokens,
-                                                                  uint32_t count) {
-    return ix_round(at, stride, tokens, count);
-}
-
-static int ix_has_bmi2;
-__attribute__((constructor)) static void ix_look_for_bmi2(void) {
-    __builtin_cpu_init();
-    ix_has_bmi2 = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-}
-#define IX_ROUND (ix_has_bmi2 ? ix_round_bmi2 : ix_round_anywhere)
-#else
-#define IX_ROUND ix_round_anywhere
-#endif
-
 uint32_t ix_decode_tokens(const uint8_t **at, const uint8_t *end, uint32_t *tokens, uint32_t count) {
     const uint8_t *place = *at;
     uint32_t done = 0;
-    while (count - done >= IX_LEAST_TOKENS) {
+    while (done < count && place - *at < IX_BEFORE && end - place >= IX_READ && !ix_is_odd(place))
+        place = ix_first_token(place, tokens + done++);
+    while (count - done >= IX_LEAST_TOKENS && place - *at >= IX_BEFORE) {
         // Most values take three bytes or more.
         uint32_t stride = (count - done) / 4 * 3 - IX_READ;
         if (stride > IX_MAX_STRIDE) stride = IX_MAX_STRIDE;
         if ((size_t)(end - place) < (size_t)IX_CHAINS * stride + 4 * IX_READ) break;
-        uint32_t step = IX_ROUND(&place, stride, tokens + done, count - done);
+        uint32_t step = ix_round(&place, stride, tokens + done, count - done);
         if (step == 0) break;
         done += step;
     }
+    // Here, IX_BEFORE bytes lie behind, or a value of another kind ahead.
     while (done < count && end - place >= IX_READ && !ix_is_odd(place)) place = ix_token(place, tokens + done++);
     *at = place;
     return done;

@@ -118,6 +118,13 @@ IX_INLINE uint32_t ix_line_matches(const void *line, uint16_t pattern) {
 uint32_t ix_table_collect(char *const *pages, uint32_t lines, uint32_t high, uint64_t *entries);
 void ix_table_place(char *const *pages, uint32_t lines, uint32_t home_bits, const uint64_t *entries, uint32_t count);
 
+// The same where no entry is looked at but for its place. `copy` takes the lines as they are; of its entries those with a
+// certain bit are counted, and those of `value` under `mask` placed in other lines. Masks are of the first 16-bit values.
+void ix_table_lift(char *const *pages, uint32_t lines, void *copy);
+uint32_t ix_table_count(const void *copy, uint32_t lines, uint16_t bit);
+void ix_table_spread(const void *copy, uint32_t old, char *const *pages, uint32_t lines, uint32_t home_bits, uint16_t mask,
+                     uint16_t value);
+
 // The engine hash table as its writer sees it: layouts as in LineTableMemory.
 typedef struct {
     // Partition numbers of the present depth.
@@ -139,7 +146,8 @@ typedef struct {
 
 // Enters names first ... first + count - 1 for consecutive slots, and brings near what the names behind them, up to `known`,
 // will touch; `*fetched` are those near already. Those who stand under the same key are appended to `suspects`. Gives how
-// many were entered: it stops where a partition is full, or `room` for suspects less than a partition's entries.
+// many were entered: it stops where a partition is full, or `room` for suspects less than a partition's entries. One place
+// more than `room` is written to.
 uint32_t ix_table_enter(const ix_table *table, const uint64_t *names, uint32_t first, uint32_t count, uint32_t known,
                         uint32_t *fetched, uint32_t slot, ix_suspect *suspects, uint32_t *suspected, uint32_t room);
 

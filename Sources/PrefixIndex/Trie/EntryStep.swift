@@ -16,7 +16,7 @@ internal import CIndexKernels
     static let maxSuspects = 2_048
 
     init() {
-        unsafe suspects = .allocate(capacity: Self.maxSuspects)
+        unsafe suspects = .allocate(capacity: Self.maxSuspects + 1)
     }
 
     deinit { unsafe suspects.deallocate() }
