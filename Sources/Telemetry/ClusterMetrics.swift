@@ -33,6 +33,12 @@ extension MetricFamilies {
         "Objects that cannot be read: their last good state counts.",
         labels: ["resource"]
     )
+    static let poolTrouble = MetricFamily(
+        "epp_pd_kubernetes_pool_trouble",
+        .gauge,
+        "1 for an InferencePool that does not exist or cannot be read, else 0: /readyz says why.",
+        labels: ["pool"]
+    )
     static let podsWithoutProfile = MetricFamily(
         "epp_pd_pods_without_profile",
         .gauge,
@@ -53,6 +59,8 @@ extension MetricsPage {
             page.begin(family)
             for watch in merged(samples.watches) { page.sample(family, [watch.kind], value(watch)) }
         }
+        page.begin(F.poolTrouble)
+        for pool in samples.poolTroubles { page.sample(F.poolTrouble, [pool.name], pool.count) }
         page.begin(F.podsWithoutProfile)
         if let count = samples.podsWithoutProfile { page.sample(F.podsWithoutProfile, [], count) }
     }

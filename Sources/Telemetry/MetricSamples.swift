@@ -37,6 +37,8 @@ package struct MetricSamples: Sendable, Hashable {
 
     /// Empty without a cluster.
     package var watches: [Watch] = []
+    /// InferencePools by name: 1 for those that do not exist or cannot be read, else 0.
+    package var poolTroubles: [Reason] = []
     package var podsWithoutProfile: Int?
     package var requestsWaiting = 0
     /// Endpoints that are left out for what their answers or scrapes have shown.

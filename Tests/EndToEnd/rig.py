@@ -165,11 +165,12 @@ class Picker:
     """`epp-pd serve` over a fleet file."""
 
     def __init__(
-        self, folder: Path, fleet: dict, *flags: str, name: str = "picker", secure: bool = False, wait_for="/readyz"
+        self, folder: Path, fleet: dict, *flags: str, name: str = "picker", secure: bool = False, wait_for="/readyz",
+        port: int | None = None,
     ):
         self.fleet_file = folder / f"{name}-fleet.yaml"
         self.write_fleet(fleet)
-        self.port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
+        self.port, self.health_port, self.metrics_port = port or free_port(), free_port(), free_port()
         self.process = Process(
             name,
             [

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
+import grpc
 import pytest
 import rig
 import wire
@@ -39,24 +40,33 @@ def cluster(tmp_path, monkeypatch):
 
 
 class Replicas:
-    def __init__(self, folder, pods=2):
+    def __init__(self, folder, pods=2, later=0):
+        """`later`: replicas that are to come; Envoy looks for them from the start."""
+        self.folder = folder
         self.upstream = Upstream(pods)
-        self.pickers = [
-            Picker(
-                folder, fleet_of(self.upstream.ports), "--ha-enable-leader-election", f"--leader-election-name={LEASE}",
-                "--drain-timeout=5s", name=f"picker-{i}", wait_for="/healthz",
-            )
-            for i in range(2)
-        ]  # fmt: skip
+        self.pickers = []
+        self.later_ports = [rig.free_port() for _ in range(later)]
+        for _ in range(2):
+            self.add()
 
         def edit(config):
             rig.for_tests(config)
             epp = rig.cluster(config, "epp")
             hosts = epp["load_assignment"]["endpoints"][0]["lb_endpoints"]
-            hosts.append(copy.deepcopy(hosts[0]))
-            hosts[1]["endpoint"]["address"]["socket_address"]["port_value"] = self.pickers[1].port
+            for port in [self.pickers[1].port, *self.later_ports]:
+                hosts.append(copy.deepcopy(hosts[0]))
+                hosts[-1]["endpoint"]["address"]["socket_address"]["port_value"] = port
 
         self.envoy = Envoy(folder, "full-duplex", self.pickers[0].port, self.upstream.ports, edit)
+
+    def add(self, port: int | None = None) -> None:
+        self.pickers.append(
+            Picker(
+                self.folder, fleet_of(self.upstream.ports), "--ha-enable-leader-election",
+                f"--leader-election-name={LEASE}", "--drain-timeout=12s", name=f"picker-{len(self.pickers)}",
+                wait_for="/healthz", port=port,
+            )
+        )  # fmt: skip
 
     def leaders(self) -> list[int]:
         found = []
@@ -111,6 +121,19 @@ class Load:
             thread.join()
 
 
+EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
+
+
+def health(port: int, service: str) -> int:
+    """grpc.health.v1: 1 is SERVING, 2 NOT_SERVING."""
+    name = service.encode()
+    message = bytes([0x0A, len(name)]) + name if name else b""
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        answer = channel.unary_unary("/grpc.health.v1.Health/Check")(message, timeout=5)
+    assert answer[0] == 0x08
+    return answer[1]
+
+
 def reaches(envoy) -> None:
     rig.wait_until(lambda: wire.post(envoy.port, wire.body())[0] == 200, "Envoy to find the leader", 10)
 
@@ -122,6 +145,11 @@ def test_one_leads_and_the_other_follows(replicas, cluster):
     assert rig.http_get(follower.metrics_port, "/healthz")[0] == 200
     assert follower.metrics().sum("epp_pd_leader") == 0
     assert replicas.pickers[leader].metrics().sum("epp_pd_leader") == 1
+    # As kubelet and gateways ask: on the health port, and on the ext_proc port.
+    for port in (follower.health_port, follower.port):
+        assert health(port, "liveness") == 1
+        assert {health(port, name) for name in ("", "readiness", EXT_PROC)} == {2}
+        assert health(replicas.pickers[leader].port, "readiness") == 1
     # It is warm: it knows the fleet.
     assert follower.metrics().sum("epp_pd_pool_endpoints") == 2
     reaches(replicas.envoy)
@@ -173,7 +201,57 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(replicas, cluster):
     failed = [status for _, status in load.answers if status != 200]
     print(f"handed over after {taken:.2f} s; {len(failed)} of {len(load.answers)} failed")
     assert taken <= 1
+    assert len(load.answers) > 200 and failed == []
     assert cluster.objects[LEASES][("default", LEASE)]["spec"]["leaseTransitions"] == 1
+
+
+def test_a_roll_out_that_ends_all_replicas_at_once_fails_no_request(tmp_path, cluster):
+    """As the chart's Deployment does it: both old pods are told to end together, and the new ones start after that."""
+    replicas = Replicas(tmp_path, later=2)
+    try:
+        leader = replicas.wait_for_leader()
+        reaches(replicas.envoy)
+        load = Load(replicas.envoy.port)
+        time.sleep(1)
+        told = time.monotonic()
+        for picker in replicas.pickers[:2]:
+            picker.process.child.send_signal(signal.SIGTERM)
+        # An image that is pulled, a process that starts: nobody else is there, so the old leader goes on.
+        time.sleep(2)
+        assert replicas.leaders() == [leader]
+        assert cluster.objects[LEASES][("default", LEASE)]["spec"].get("holderIdentity") is None
+        for port in replicas.later_ports:
+            replicas.add(port)
+        rig.wait_until(lambda: [i for i in replicas.leaders() if i >= 2], "a new replica to lead", 8, every=0.05)
+        taken = time.monotonic() - told
+        rig.wait_until(lambda: leader not in replicas.leaders(), "the old leader to leave", 4, every=0.05)
+        time.sleep(2)
+        load.stop()
+        failed = [(began - told, status) for began, status in load.answers if status != 200]
+        print(f"a new one leads after {taken:.2f} s; {len(failed)} of {len(load.answers)} failed")
+        assert len(load.answers) > 200 and failed == []
+        assert len(replicas.leaders()) == 1
+        for picker in replicas.pickers[:2]:
+            rig.wait_until(lambda: picker.process.child.poll() is not None, "the old replicas to end", 15)
+    finally:
+        replicas.stop()
+
+
+def test_a_last_replica_ends_within_its_time(tmp_path, cluster):
+    """Nobody takes over: half of the drain time is waited for that, and no more."""
+    replicas = Replicas(tmp_path)
+    try:
+        leader = replicas.wait_for_leader()
+        replicas.pickers[1 - leader].process.kill()
+        told = time.monotonic()
+        replicas.pickers[leader].process.child.send_signal(signal.SIGTERM)
+        rig.wait_until(lambda: replicas.leaders() == [], "the last one to leave", 10, every=0.05)
+        assert 5 < time.monotonic() - told < 8
+        rig.wait_until(lambda: replicas.pickers[leader].process.child.poll() is not None, "its end", 15)
+        assert time.monotonic() - told < 14
+        assert "no other replica has taken the lease" in replicas.pickers[leader].process.log.read_text()
+    finally:
+        replicas.stop()
 
 
 def test_a_leader_that_hangs_is_replaced_and_nothing_waits_for_ever(replicas):

@@ -25,7 +25,8 @@ VARIANTS = {
     "external-tls": {
         "autoscaling": {"way": "external-metrics", "externalMetricsSecret": "s", "externalMetricsCABundle": "Zm9v"}
     },
-    "load-balancer": {"networkPolicy": {"gatewayCIDRs": ["35.191.0.0/16", "130.211.0.0/22"]}},
+    "load-balancer": {"networkPolicy": {"gatewayCIDRs": ["35.191.0.0/16", "130.211.0.0/22"], "apiServerPorts": [443]}},
+    "routes": {"pools": ["small", "large"], "routeServices": ["epp-small", "epp-large"]},
     "tls": {"tls": {"secret": "picker-tls"}, "autoscaling": {"way": "keda"}},
     "numbers": {"resources": {"requests": {"cpu": 2}}, "podAnnotations": {"a": 1}, "nodeSelector": {"gpu": True}},
     "shadow": manifests.shadow_values(),
@@ -202,6 +203,14 @@ def test_a_load_balancer_that_is_no_pod_gets_in_where_gateways_do():
     assert [f["ipBlock"]["cidr"] for f in gateways["from"] if "ipBlock" in f] == ["35.191.0.0/16", "130.211.0.0/22"]
     assert [p["port"] for p in gateways["ports"]] == [9002, 9003]
     assert not any("ipBlock" in f for f in metrics["from"])
+
+
+def test_routes_to_several_pools_have_a_service_each_to_the_same_pods():
+    services = {d["metadata"]["name"]: d["spec"] for d in manifests.chart(VARIANTS["routes"]) if d["kind"] == "Service"}
+    assert set(services) == {"epp-pd", "epp-small", "epp-large"}
+    assert all(spec["selector"] == services["epp-pd"]["selector"] for spec in services.values())
+    for name in ("epp-small", "epp-large"):
+        assert [p["port"] for p in services[name]["ports"]] == [9002, 9003]
 
 
 def test_a_shadow_stands_beside_a_picker():
@@ -387,26 +396,85 @@ def test_the_adapter_gives_an_hpa_what_it_asks_for(tmp_path):
     promtool_tests(tmp_path, [], [{"interval": "15s", "input_series": inputs, "promql_expr_test": cases}])
 
 
+def counts(rate: str) -> str:
+    return f"0+{rate}x160"
+
+
+def ratio_buckets(low: str, middle: str, high: str) -> list:
+    """Observed to predicted: so many a step up to 0.1, between 0.33 and 3, and up to 8."""
+    bounds = [("0.1", low), ("0.25", low), ("0.5", None), ("2", middle), ("4", middle), ("8", high), ("+Inf", high)]
+    return [
+        ("epp_pd_ttft_observed_to_predicted_ratio_bucket", {"accelerator": "l40s", "le": le}, counts(rate or low))
+        for le, rate in bounds
+    ]
+
+
+# Of each alert: what makes it fire, by when, and what is just not enough.
 ALERTS = {
     # Both replicas are there, and none leads.
-    "EndpointPickerNotReady": ([("epp_pd_ready", {"pod": "a"}, "0x40"), ("epp_pd_ready", {"pod": "b"}, "0x40")], "5m"),
-    "NoDecodeEndpoint": ([("epp_pd_pool_endpoints_available", {"role": "decode"}, "0x40")], "5m"),
-    "EndpointsUnavailable": (
-        [("epp_pd_pool_endpoints", {"role": "decode"}, "4x60"), ("epp_pd_pool_endpoints_available", {"role": "decode"}, "1x60")],
-        "10m",
+    "EndpointPickerNotReady": (
+        [("epp_pd_ready", {"pod": "a"}, "0x160"), ("epp_pd_ready", {"pod": "b"}, "0x160")],
+        "1m",
+        [("epp_pd_ready", {"pod": "a"}, "0x160"), ("epp_pd_ready", {"pod": "b"}, "1x160")],
     ),
-    "EndpointLoadUnknown": ([("epp_pd_pool_endpoints_load_unknown", {"role": "decode"}, "1x60")], "10m"),
+    "NoDecodeEndpoint": (
+        [("epp_pd_pool_endpoints_available", {"role": "decode"}, "0x160")],
+        "5m",
+        [("epp_pd_pool_endpoints_available", {"role": "decode"}, "0x160"), ("epp_pd_pool_endpoints_available", {"role": "both"}, "1x160")],
+    ),
+    "InferencePoolUnknown": (
+        [("epp_pd_kubernetes_pool_trouble", {"pool": "x"}, "1x160")], "5m", [("epp_pd_kubernetes_pool_trouble", {"pool": "x"}, "1 0x160")],
+    ),
+    "KubernetesUnknown": (
+        [("epp_pd_kubernetes_watch_standing", {"resource": "pods", "standing": "failing"}, "1x160")],
+        "10m",
+        # Rights to nodes may be missing on purpose.
+        [("epp_pd_kubernetes_watch_standing", {"resource": "nodes", "standing": "denied"}, "1x160")],
+    ),
+    "PodsWithoutProfile": (
+        [("epp_pd_pods_without_profile", {}, "1x160")], "20m", [("epp_pd_pods_without_profile", {}, "1x20 0x140")],
+    ),
+    "EndpointsUnavailable": (
+        [("epp_pd_pool_endpoints", {"role": "decode"}, "4x160"), ("epp_pd_pool_endpoints_available", {"role": "decode"}, "1x160")],
+        "10m",
+        [("epp_pd_pool_endpoints", {"role": "decode"}, "4x160"), ("epp_pd_pool_endpoints_available", {"role": "decode"}, "2x160")],
+    ),
+    "EndpointLoadUnknown": (
+        [("epp_pd_pool_endpoints_load_unknown", {"role": "decode"}, "1x160")],
+        "10m",
+        [("epp_pd_pool_endpoints_load_unknown", {"role": "decode"}, "1x8 0x150")],
+    ),
     "RequestsFail": (
-        [("epp_pd_requests_total", {"outcome": "completed"}, "0+90x60"), ("epp_pd_requests_total", {"outcome": "failed"}, "0+10x60")],
+        [("epp_pd_requests_total", {"outcome": "completed"}, counts("90")), ("epp_pd_requests_total", {"outcome": "failed"}, counts("10"))],
         "14m",
+        [("epp_pd_requests_total", {"outcome": "completed"}, counts("96")), ("epp_pd_requests_total", {"outcome": "failed"}, counts("4"))],
     ),
     "RequestsRefused": (
-        [("epp_pd_requests_total", {"outcome": "completed"}, "0+90x90"), ("epp_pd_refusals_total", {"reason": "queue"}, "0+10x90")],
+        [("epp_pd_requests_total", {"outcome": "completed"}, counts("90")), ("epp_pd_refusals_total", {"reason": "queue"}, counts("10"))],
         "20m",
+        [("epp_pd_requests_total", {"outcome": "completed"}, counts("96")), ("epp_pd_refusals_total", {"reason": "queue"}, counts("4"))],
     ),
-    "CapacityExhausted": ([("epp_pd_autoscaling_utilization_ratio", {"role": "decode"}, "1.5x120")], "25m"),
-    "ServedElsewhere": ([("epp_pd_served_elsewhere_total", {}, "0+1x60")], "14m"),
-    "ProtocolViolations": ([("epp_pd_protocol_violations_total", {}, "0+1x60")], "14m"),
+    "ServiceLevelsMissed": (
+        [("epp_pd_service_levels_total", {"bound": "ttft", "result": "met"}, counts("80")),
+         ("epp_pd_service_levels_total", {"bound": "ttft", "result": "missed"}, counts("20"))],
+        "25m",
+        [("epp_pd_service_levels_total", {"bound": "ttft", "result": "met"}, counts("92")),
+         ("epp_pd_service_levels_total", {"bound": "ttft", "result": "missed"}, counts("8"))],
+    ),
+    "CapacityExhausted": (
+        [("epp_pd_autoscaling_utilization_ratio", {"role": "decode"}, "1.5x160")],
+        "25m",
+        [("epp_pd_autoscaling_utilization_ratio", {"role": "decode"}, "1.1x160")],
+    ),
+    # More than half of the requests take more than four times what was predicted.
+    "PredictionsOff": (ratio_buckets("0", "4", "10"), "39m", ratio_buckets("1", "8", "10")),
+    "ServedElsewhere": ([("epp_pd_served_elsewhere_total", {}, counts("1"))], "14m", [("epp_pd_served_elsewhere_total", {}, "3x160")]),
+    "ProtocolViolations": (
+        [("epp_pd_protocol_violations_total", {}, counts("1"))], "14m", [("epp_pd_protocol_violations_total", {}, "3x160")],
+    ),
+    "DecisionLogDropped": (
+        [("epp_pd_decision_log_dropped_total", {}, counts("1"))], "20m", [("epp_pd_decision_log_dropped_total", {}, "3x160")],
+    ),
 }  # fmt: skip
 
 
@@ -426,17 +494,38 @@ def firing(alert: str, inputs: list, at: str, fires: bool) -> dict:
     }
 
 
+def rule_groups() -> list:
+    return one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
+
+
+def test_every_alert_is_fired_in_a_test():
+    assert set(ALERTS) == {rule["alert"] for group in rule_groups() for rule in group["rules"]}
+
+
+def inputs_of(given: list) -> list:
+    return [series(name, values, namespace=NAMESPACE, **labels) for name, labels, values in given]
+
+
 @pytest.mark.parametrize("alert", ALERTS)
-def test_alerts_fire_for_what_they_say(tmp_path, alert):
-    groups = one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
-    given, at = ALERTS[alert]
-    inputs = [series(name, values, namespace=NAMESPACE, **labels) for name, labels, values in given]
-    promtool_tests(tmp_path, groups, [firing(alert, inputs, at, True)])
+def test_alerts_fire_for_what_they_say_and_for_no_less(tmp_path, alert):
+    enough, at, too_little = ALERTS[alert]
+    promtool_tests(
+        tmp_path, rule_groups(),
+        [firing(alert, inputs_of(enough), at, True), firing(alert, inputs_of(too_little), at, False)],
+    )  # fmt: skip
+
+
+def test_predictions_that_are_far_too_high_are_off_too(tmp_path):
+    promtool_tests(tmp_path, rule_groups(), [firing("PredictionsOff", inputs_of(ratio_buckets("9", "10", "10")), "39m", True)])
+
+
+def test_no_picker_at_all_is_no_picker_ready(tmp_path):
+    promtool_tests(tmp_path, rule_groups(), [firing("EndpointPickerNotReady", [], "5m", True)])
 
 
 def test_alerts_are_silent_while_all_is_well(tmp_path):
     """Two replicas, of which one leads."""
-    groups = one(manifests.chart(), "PrometheusRule")["spec"]["groups"]
+    groups = rule_groups()
     where = {"namespace": NAMESPACE}
     inputs = [
         series("epp_pd_ready", "1x120", pod="a", **where),
@@ -450,4 +539,10 @@ def test_alerts_are_silent_while_all_is_well(tmp_path):
         inputs.append(series(f"epp_pd_pool_endpoints_{name}", f"{value}x120", role="decode", pod="a", **where))
     inputs.append(series("epp_pd_pool_endpoints", "4x120", role="decode", pod="a", **where))
     inputs.append(series("epp_pd_autoscaling_utilization_ratio", "0.8x120", role="decode", pod="a", **where))
+    inputs.append(series("epp_pd_kubernetes_pool_trouble", "0x120", pool="x", pod="a", **where))
+    inputs.append(series("epp_pd_kubernetes_watch_standing", "1x120", resource="pods", standing="live", pod="a", **where))
+    inputs.append(series("epp_pd_pods_without_profile", "0x120", pod="a", **where))
+    inputs.append(series("epp_pd_decision_log_dropped_total", "0x120", pod="a", **where))
+    inputs.append(series("epp_pd_service_levels_total", "0+9x120", bound="ttft", result="met", pod="a", **where))
+    inputs += inputs_of(ratio_buckets("0", "9", "10"))
     promtool_tests(tmp_path, groups, [firing(alert, inputs, "25m", False) for alert in ALERTS])

@@ -291,6 +291,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             bodyHasPriority = inference.hasPriority
             askedModel = inference.model
             var request = parsed(inference)
+            request.authority = call?.authority ?? ""
             if inference.tokenKeys == nil, unsafe body.count <= service.options.keptBodyBytes {
                 request.body = unsafe Array(body.bytes)
             }

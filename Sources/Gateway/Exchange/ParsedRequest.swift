@@ -49,6 +49,8 @@ package struct ParsedRequest: Sendable, Hashable {
     package var objective: String?
     /// What the client's session is called, from `x-session-id` and its alias. nil: it does not say.
     package var session: String?
+    /// Whom the gateway asked: the `:authority` of its call. Empty where it does not say.
+    package var authority: String = ""
     /// From the metadata `envoy.lb.subset_hint`. nil: no hint. Empty: nothing is allowed.
     package var subset: [String]?
     /// Set where another picker places the request, and this one only watches.

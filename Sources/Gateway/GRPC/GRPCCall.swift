@@ -41,6 +41,8 @@ package enum GRPCCallEnd: Sendable, Hashable {
 
 /// The server's side of one open gRPC call. Confined to its connection's loop.
 package protocol GRPCCall: AnyObject {
+    /// Whom the peer means to ask: the request's `:authority`. Empty where it names none.
+    var authority: String { get }
     /// Queues one message of exactly `size` bytes, which `write` fills in place: the only copy on the way out.
     /// Does nothing once the call is over.
     func send(size: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void)
@@ -96,6 +98,8 @@ package struct HTTPPage: Sendable, Hashable {
 }
 
 extension GRPCCall {
+    package var authority: String { "" }
+
     package func send(
         _ head: UnsafeRawBufferPointer,
         _ piece: UnsafeRawBufferPointer,

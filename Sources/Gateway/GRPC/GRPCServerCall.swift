@@ -48,6 +48,8 @@ final class GRPCServerCall: GRPCCall {
         self.slot = slot
     }
 
+    var authority: String { unsafe request.authority }
+
     /// Bytes that wait.
     var queuedBytes: Int { unsafe queue.count }
 

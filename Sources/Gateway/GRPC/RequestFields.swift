@@ -10,18 +10,23 @@ struct RequestFields {
     private(set) var isGRPC = false
     private(set) var encoding = Encoding.identity
     private(set) var path = ""
+    private(set) var authority = ""
 
     /// Longest path looked at: gRPC paths are a service's and a method's name, those of pages have a label selector.
     private static let maxPathBytes = 4096
+    /// Longest authority looked at: names of DNS have 253 bytes, those of Istio's clusters a prefix.
+    private static let maxAuthorityBytes = 512
 
     mutating func take(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, _ session: HTTP2Session) {
-        // Lengths tell the four wanted fields apart from most others.
+        // Lengths tell the five wanted fields apart from most others.
         switch name.count {
         case 5 where unsafe name.isEqual(to: ":path"):
             if value.count <= Self.maxPathBytes { unsafe path = session.sharedPath(value) }
         case 7 where unsafe name.isEqual(to: ":method"):
             unsafe isPOST = value.isEqual(to: "POST")
             unsafe isGET = value.isEqual(to: "GET")
+        case 10 where unsafe name.isEqual(to: ":authority"):
+            if value.count <= Self.maxAuthorityBytes { unsafe authority = session.sharedAuthority(value) }
         case 12 where unsafe name.isEqual(to: "content-type"):
             unsafe isGRPC = Self.isGRPC(value)
         case 13 where unsafe name.isEqual(to: "grpc-encoding"):

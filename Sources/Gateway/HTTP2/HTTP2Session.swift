@@ -33,6 +33,7 @@ internal import CNghttp2
     private var inflater: GzipInflaterBox?
     /// The path of the last request: most requests of a connection ask for the same, and share the string.
     private var lastPath = ""
+    private var lastAuthority = ""
 
     package init(
         service: any GRPCService,
@@ -164,6 +165,13 @@ internal import CNghttp2
         let isSame = unsafe lastPath.utf8.withContiguousStorageIfAvailable { unsafe $0.isEqual(to: bytes) }
         if isSame != true { unsafe lastPath = String(decoding: bytes, as: UTF8.self) }
         return lastPath
+    }
+
+    /// The same string object as long as the authority stays the same, which on one connection it does.
+    func sharedAuthority(_ bytes: UnsafeBufferPointer<UInt8>) -> String {
+        let isSame = unsafe lastAuthority.utf8.withContiguousStorageIfAvailable { unsafe $0.isEqual(to: bytes) }
+        if isSame != true { unsafe lastAuthority = String(decoding: bytes, as: UTF8.self) }
+        return lastAuthority
     }
 
     // MARK: What the calls ask

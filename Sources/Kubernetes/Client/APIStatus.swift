@@ -17,5 +17,13 @@ struct APIStatus: Decodable, Sendable, Hashable {
         return status.text
     }
 
+    /// Whether a 404 with that body says that there is no such kind. For paths that no group serves the server writes a line of
+    /// text, else a Status.
+    static func saysAbsent(_ body: [UInt8]) -> Bool {
+        if body.starts(with: Array("404 page not found".utf8)) { return true }
+        guard let status = try? JSONDecoder().decode(APIStatus.self, from: Data(body)) else { return false }
+        return status.reason == "NotFound" || status.code == 404
+    }
+
     var text: String { String((message ?? reason ?? "").prefix(Self.longestMessage)) }
 }

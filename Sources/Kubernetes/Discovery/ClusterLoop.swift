@@ -79,6 +79,7 @@ final class ClusterLoop {
         var standing = ClusterService.Standing()
         standing.isSynced = machine.isSynced
         standing.watches = reports
+        standing.pools = state.pools.map { ClusterService.PoolStanding(name: $0.name, trouble: $0.trouble) }
         standing.trouble = trouble(state, reports)
         report(state, reports)
         let wasSynced = service.shared.withLock { shared in

@@ -216,6 +216,7 @@ package struct ClusterMachine: Sendable {
 
     package var state: ClusterState {
         var state = ClusterState()
+        state.namespace = selection.namespace
         for (index, name) in selection.poolNames.enumerated() { state.pools.append(pool(index, name)) }
         for (name, node) in watch(.nodes, Node.self)?.objects ?? [:] { state.nodes[name.name] = node }
         state.objectives = merged(.objectives, .olderObjectives) { $0.spec.poolRef }
@@ -234,6 +235,7 @@ package struct ClusterMachine: Sendable {
             let found = pool(named: name)
             result.selector = found?.labelSelector
             result.ports = found?.targetPorts
+            result.picker = found?.picker
             result.trouble = trouble(of: name, isFound: found != nil)
         }
         if let key = podWatches[index].current, let pods = watch(key, Pod.self) {

@@ -19,8 +19,15 @@ package final class ClusterService: Sendable {
         /// Why what is known may be old or incomplete. nil: all is well.
         package var trouble: String?
         package var watches: [WatchReport] = []
+        /// By pool, in the order of the selection: why it has no pods, or may have other ones. nil: all is well.
+        package var pools: [PoolStanding] = []
 
         package init() {}
+    }
+
+    package struct PoolStanding: Sendable, Hashable {
+        package var name: String
+        package var trouble: String?
     }
 
     struct Shared {

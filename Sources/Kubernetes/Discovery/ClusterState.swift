@@ -8,6 +8,8 @@ package struct ClusterState: Sendable, Equatable {
         /// nil: it does not exist, or it cannot be read.
         package var ports: [UInt16]?
         package var selector: String?
+        /// The Service that gateways ask for this pool's routes.
+        package var picker: String?
         /// Sorted by name.
         package var pods: [Pod]
         /// Why it has no pods, or may have other ones; for people.
@@ -17,17 +19,21 @@ package struct ClusterState: Sendable, Equatable {
             name: String,
             ports: [UInt16]? = nil,
             selector: String? = nil,
+            picker: String? = nil,
             pods: [Pod] = [],
             trouble: String? = nil
         ) {
             self.name = name
             self.ports = ports
             self.selector = selector
+            self.picker = picker
             self.pods = pods
             self.trouble = trouble
         }
     }
 
+    /// Of pools and pods.
+    package var namespace = ""
     /// In the order of the selection.
     package var pools: [Pool] = []
     package var nodes: [String: Node] = [:]

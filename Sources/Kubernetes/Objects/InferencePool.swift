@@ -11,11 +11,19 @@ package struct InferencePool: KubernetesObject, Hashable {
     package var metadata: ObjectMetadata
     package var matchLabels: [String: String]
     package var targetPorts: [UInt16]
+    /// The Service that gateways ask for this pool's routes. nil: none is named.
+    package var picker: String?
 
-    package init(metadata: ObjectMetadata, matchLabels: [String: String], targetPorts: [UInt16]) {
+    package init(
+        metadata: ObjectMetadata,
+        matchLabels: [String: String],
+        targetPorts: [UInt16],
+        picker: String? = nil
+    ) {
         self.metadata = metadata
         self.matchLabels = matchLabels
         self.targetPorts = targetPorts
+        self.picker = picker
     }
 
     private enum CodingKeys: String, CodingKey {
@@ -23,7 +31,13 @@ package struct InferencePool: KubernetesObject, Hashable {
     }
 
     private enum SpecKeys: String, CodingKey {
-        case selector, targetPorts, targetPortNumber
+        case selector, targetPorts, targetPortNumber, endpointPickerRef, extensionRef
+    }
+
+    private struct PickerReference: Decodable {
+        var name: String?
+        /// Absent: Service, as the schema says.
+        var kind: String?
     }
 
     private enum SelectorKeys: String, CodingKey {
@@ -55,6 +69,10 @@ package struct InferencePool: KubernetesObject, Hashable {
             throw Self.bad("spec.targetPorts", "must have 1 to \(Self.maxPorts) ports", spec.codingPath)
         }
         targetPorts = ports
+        let reference =
+            try spec.decodeIfPresent(PickerReference.self, forKey: .endpointPickerRef)
+            ?? spec.decodeIfPresent(PickerReference.self, forKey: .extensionRef)
+        picker = reference?.kind ?? "Service" == "Service" ? reference?.name : nil
         let selector = try spec.nestedContainer(keyedBy: SelectorKeys.self, forKey: .selector)
         // The older form has the labels directly in the selector.
         matchLabels =

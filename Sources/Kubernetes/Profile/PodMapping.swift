@@ -9,6 +9,8 @@ import Router
 package enum PodMapping {
     /// Engine of a pod, by the label of llm-d and by its older name.
     static let engineLabels = ["llm-d.ai/engine-type", "inference.networking.k8s.io/engine-type"]
+    /// Which of its pool's ports a pod serves on, by the annotation of llm-d and by its older name. Absent: all.
+    static let portAnnotations = ["llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports"]
 
     package static func map(
         _ cluster: ClusterState,
@@ -104,7 +106,9 @@ struct PodReader {
         _ learned: LearnedFacts
     ) -> [EndpointDescription] {
         let ports = pool.ports ?? []
-        guard let first = ports.first else { return [] }
+        // A rank is a port's place in the pool, whichever ports of this pod are in use.
+        let ranks = activeRanks(ports)
+        guard let first = ranks.first.map({ ports[$0] }) else { return [] }
         let names = ports.indices.map { ports.count == 1 ? pod.metadata.name : "\(pod.metadata.name)-rank-\($0)" }
         let server = names.lazy.compactMap { learned.servers[$0] }.first
         var common = EndpointDescription(
@@ -114,7 +118,7 @@ struct PodReader {
             model: model(server),
             address: address,
             port: first,
-            tensorParallel: tensorParallel(ranks: ports.count),
+            tensorParallel: tensorParallel(ranks: ranks.count),
             dtype: pick(
                 "dtype",
                 [(annotation.dtype, .annotation), (arguments.dtype, .arguments), (configuration.dtype, .configuration)]
@@ -139,7 +143,7 @@ struct PodReader {
             ]
         )
         common.standing = state == .serving ? .serving : state == .draining ? .draining : .notReady
-        return ports.indices.map { rank in
+        return ranks.map { rank in
             var endpoint = common
             endpoint.name = names[rank]
             endpoint.port = ports[rank]
@@ -147,6 +151,21 @@ struct PodReader {
             endpoint.kvEvents = kvEvents(address, rank)
             return endpoint
         }
+    }
+
+    /// Places in the pool's ports that this pod serves on.
+    private mutating func activeRanks(_ ports: [UInt16]) -> [Int] {
+        let annotations = pod.metadata.annotations
+        guard let name = PodMapping.portAnnotations.first(where: { annotations[$0] != nil }),
+            let text = annotations[name]
+        else { return Array(ports.indices) }
+        let words = text.split(separator: ",").map { $0.filter { !$0.isWhitespace } }
+        let active = words.compactMap { UInt16($0) }
+        let ranks = ports.indices.filter { active.contains(ports[$0]) }
+        if active.count < words.count || ranks.count < Set(active).count {
+            problems.append("the annotation \(name) names what is none of the pool's ports: \(text.prefix(100))")
+        }
+        return ranks
     }
 
     private func labels() -> [String: String] {

@@ -7,6 +7,8 @@ package import CostModel
 package struct ResourcePlace: Sendable, Hashable {
     /// For people: `pods`, `inferencepools.inference.networking.k8s.io`.
     package var kind: String
+    /// Every API server has it: where one is told not to know it, whoever answers is none.
+    package let isBuiltIn: Bool
     /// Path of the collection.
     package var path: String
     package var labelSelector: String?
@@ -28,6 +30,7 @@ package struct ResourcePlace: Sendable, Hashable {
         fieldSelector: String? = nil
     ) {
         kind = group.isEmpty ? plural : "\(plural).\(group)"
+        isBuiltIn = group.isEmpty
         let root = group.isEmpty ? "/api/\(version)" : "/apis/\(group)/\(version)"
         path = root + (namespace.map { "/namespaces/\($0)" } ?? "") + "/\(plural)"
         self.labelSelector = labelSelector

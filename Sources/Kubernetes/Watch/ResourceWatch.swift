@@ -10,8 +10,9 @@ import FoundationEssentials
 /// watching → pausing …`; a pause may be of no length.
 ///
 /// - 410 Gone, as a status or as an ERROR event, leads to a fresh list; 410 within a list's pages to a list without pages.
-/// - 404 says that the kind is not installed: there are no objects of it, and it is asked for again after `absentRetry`.
-///   Objects that are known go only once the server has said so for that long.
+/// - 404 in the words of an API server says that the kind is not installed: there are no objects of it, and it is asked for
+///   again after `absentRetry`. Objects that are known go only once the server has said so for that long. Any other 404 is a
+///   failure, and so is one for a kind that every API server has: a proxy that lost its server answers so.
 /// - Every other failure leaves the objects as they are, and is retried at `RetryPace`.
 ///
 /// Reference: Kubernetes API Concepts, "Efficient detection of changes", "Watch bookmarks", "Retrieving large results sets in
@@ -347,12 +348,18 @@ package struct ResourceWatch<Object: KubernetesObject>: Sendable {
         _ now: Double,
         _ random: inout some RandomNumberGenerator
     ) {
-        if status == 404, !objects.isEmpty, now - (missingSince ?? now) < settings.absentRetry.rawValue {
+        let isAbsent = status == 404 && !place.isBuiltIn && APIStatus.saysAbsent(body)
+        if status == 404, !isAbsent {
+            missingSince = nil
+            let what = place.isBuiltIn ? "no API server lacks \(place.kind)" : "not in the words of an API server"
+            return failed(.status(404, what), retryAfter, now, &random)
+        }
+        if isAbsent, !objects.isEmpty, now - (missingSince ?? now) < settings.absentRetry.rawValue {
             // A server that starts may not know its custom kinds yet: objects do not vanish for one such answer.
             missingSince = missingSince ?? now
             return failed(.status(404, "the kind is gone"), retryAfter, now, &random)
         }
-        if status == 404 {
+        if isAbsent {
             missingSince = nil
             // There is no such kind, so there are no objects of it.
             replace([])

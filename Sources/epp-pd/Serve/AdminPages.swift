@@ -92,6 +92,7 @@ struct AdminPages {
                     invalid: $0.invalid.count
                 )
             }
+            samples.poolTroubles = standing.pools.map { MetricSamples.Reason($0.name, $0.trouble == nil ? 0 : 1) }
             samples.podsWithoutProfile = clusterFleet.pods.count { !$0.endpoints.isEmpty && !$0.hasProfile }
         }
         let index = prefixes.statistics

@@ -21,6 +21,8 @@ final class ClusterFleet: Sendable {
         var replace: (@Sendable ([EndpointDescription]) -> Void)?
         var tellRules: (@Sendable (RequestRules) -> Void)?
         var rules = RequestRules()
+        var tellRoutes: (@Sendable (RoutePools) -> Void)?
+        var routes = RoutePools()
         var found: (@Sendable () -> Void)?
     }
 
@@ -33,14 +35,16 @@ final class ClusterFleet: Sendable {
         self.clock = clock
     }
 
-    /// Where the fleet, and the rules of requests, are told to.
+    /// Where the fleet, the rules of requests and what gateways ask for which pool are told to.
     func attach(
         replace: @escaping @Sendable ([EndpointDescription]) -> Void,
-        rules: @escaping @Sendable (RequestRules) -> Void
+        rules: @escaping @Sendable (RequestRules) -> Void,
+        routes: (@Sendable (RoutePools) -> Void)?
     ) {
         state.withLock { state in
             state.replace = replace
             state.tellRules = rules
+            state.tellRoutes = routes
         }
     }
 
@@ -57,6 +61,9 @@ final class ClusterFleet: Sendable {
             let rules = cluster.requestRules
             if rules != state.rules { state.tellRules?(rules) }
             state.rules = rules
+            let routes = RoutePools(cluster.pools, namespace: cluster.namespace)
+            if routes != state.routes { state.tellRoutes?(routes) }
+            state.routes = routes
             // A picker of pools that do not exist has nothing to route to.
             guard cluster.pools.contains(where: { $0.ports != nil }) else { return nil }
             defer { state.found = nil }

@@ -20,7 +20,7 @@ struct ClusterOptions: ParsableArguments {
     @Option(help: "Ports of the selected pods, separated by commas: one endpoint each.")
     var endpointTargetPorts: String?
     @Option(
-        help: "Destinations lie in this pool unless the route says otherwise; any: in all. Default: the first pool."
+        help: "Destinations lie in this pool; any: in all. Default: that of the picker's Service, else the first pool."
     )
     var routePool: String?
     @Option(help: "Kubeconfig file. Default: KUBECONFIG, else the pod's service account, else ~/.kube/config.")

@@ -56,19 +56,43 @@ final class Leadership: Sendable {
 
     func start() { queue.async { [self] in round() } }
 
-    /// Gives the lease up, if this replica holds it, and takes no further part. Waits for the API server, a second at most.
-    func stop() {
+    /// Gives the lease up, if this replica holds it, and takes no further part. Then calls `done`: soon after another replica
+    /// holds the lease, or after `limit`. Until then this one should go on serving: in a roll-out all replicas are told to end at
+    /// once, and the next ones have yet to start.
+    func handOver(within limit: Seconds, then done: @escaping @Sendable () -> Void) {
         isStopped.store(true, ordering: .releasing)
-        queue.sync {
-            guard let release = election.withLock({ $0.release(time: Self.time) }) else { return }
+        queue.async { [self] in
+            guard let release = election.withLock({ $0.release(time: Self.time) }) else { return done() }
             let answer = client.send(release, name: name, namespace: namespace)
             if case .lease = answer {
                 log.info("the lease is given up", metadata: ["lease": "\(namespace)/\(name)"])
             } else {
                 log.warning("the lease could not be given up", metadata: ["answer": "\(answer)"])
             }
+            awaitSuccessor(until: clock.now + limit, done)
         }
     }
+
+    private func awaitSuccessor(until end: Instant, _ done: @escaping @Sendable () -> Void) {
+        let own = election.withLock { $0.identity }
+        if case .lease(let lease) = client.send(.read, name: name, namespace: namespace), !lease.holder.isEmpty,
+            lease.holder != own
+        {
+            log.info("another replica leads", metadata: ["holder": "\(lease.holder)"])
+            return queue.asyncAfter(deadline: .now() + Self.overlap, execute: done)
+        }
+        guard clock.now < end else {
+            log.warning("no other replica has taken the lease")
+            return done()
+        }
+        queue.asyncAfter(deadline: .now() + Self.successorInterval) { [self] in awaitSuccessor(until: end, done) }
+    }
+
+    /// Seconds. Short, since both replicas serve meanwhile; ten requests a second for a few seconds are nothing to a cluster.
+    private static let successorInterval = 0.1
+    /// Seconds until those who send requests have found the new leader: Envoy asks an unhealthy host every half second,
+    /// kubelet a pod every second.
+    private static let overlap = 1.5
 
     private static var time: String { MicroTime.text(Int64(Date().timeIntervalSince1970 * 1e6)) }
 

@@ -13,6 +13,7 @@ import Kubernetes
 import Logging
 import PrefixIndex
 import Router
+import Synchronization
 import Telemetry
 import Transport
 
@@ -38,6 +39,8 @@ final class PickerProcess: Sendable {
     private let seed: UInt64
     private let cluster: ClusterService?
     private let clusterFleet: ClusterFleet
+    /// The process was told to end.
+    private let isEnding = Atomic(false)
 
     /// Reads all configuration and makes the parts; nothing runs yet.
     init(_ options: ServeOptions) throws {
@@ -124,7 +127,13 @@ final class PickerProcess: Sendable {
                 }
             )
         )
-        clusterFleet.attach(replace: { [fleet] in fleet.replace($0) }, rules: { host.take($0) })
+        let takeRoutes: @Sendable (RoutePools) -> Void = { host.take($0) }
+        clusterFleet.attach(
+            replace: { [fleet] in fleet.replace($0) },
+            rules: { host.take($0) },
+            // A pool that the command line names holds for every route.
+            routes: options.cluster.routePool == nil ? takeRoutes : nil
+        )
         cluster = try Self.cluster(options, log) { clusterFleet.clusterChanged($0) }
         clusterFleet.whenFirstFound { [readiness, log] in
             readiness.enter(.ready)
@@ -215,12 +224,26 @@ final class PickerProcess: Sendable {
     }
 
     private func drain(_ done: @escaping @Sendable () -> Void) {
-        guard readiness.current != .draining else { return }
+        guard !isEnding.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        let whole = options.drainTimeout.value
+        guard let leadership, !readiness.follows else { return drain(whole, done) }
+        // A leader gives the lease up at once, and goes on until another one has it: nobody else is Ready before.
+        let began = MonotonicTime.current
+        leadership.handOver(within: min(Self.longestHandOver, whole * 0.5)) { [self] in
+            let spent = Double(MonotonicTime.current.nanoseconds &- began.nanoseconds) * 1e-9
+            drain(max(whole - Seconds(spent), .zero), done)
+        }
+    }
+
+    /// A new replica of a roll-out starts within this, where its image is there.
+    private static let longestHandOver = Seconds(10)
+
+    private func drain(_ timeout: Seconds, _ done: @escaping @Sendable () -> Void) {
         readiness.enter(.draining)
-        // Before anything else: the other replica need not wait for the lease's end.
-        leadership?.stop()
-        log.info("draining", metadata: ["timeout": "\(options.drainTimeout.value.rawValue)s"])
-        dataPlane.drain(timeout: options.drainTimeout.value, done: done)
+        // Where this replica follows there is nothing to give up, but it must not take the lease any more.
+        leadership?.handOver(within: .zero) {}
+        log.info("draining", metadata: ["timeout": "\(timeout.rawValue)s"])
+        dataPlane.drain(timeout: timeout, done: done)
     }
 }
 

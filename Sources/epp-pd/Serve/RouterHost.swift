@@ -4,6 +4,7 @@
 import CostModel
 import Fleet
 import Gateway
+import Kubernetes
 import Router
 import Synchronization
 import Transport
@@ -27,6 +28,7 @@ final class RouterHost: Sendable {
         /// Models that requests on their way are served as, where that is not the one they ask for.
         var rewritten: [RequestID: String] = [:]
         var rules = RequestRules()
+        var routes = RoutePools()
         /// What requests on their way were expected to find cached.
         var forecasts: [RequestID: CacheForecast] = [:]
         /// Requests that came while there was no pod to answer them.
@@ -137,7 +139,7 @@ final class RouterHost: Sendable {
             let priority = rules.priority(objective: parsed.objective, model: parsed.model)
             let served = RequestRewrite.apply(rules, to: parsed) { state.rewritten[parsed.id] = $0 }
             var request = RequestFeatures.request(from: served, priority: priority, lengths: state.router)
-            request.pool = destinationPool
+            request.pool = state.routes.pool(asked: parsed.authority) ?? destinationPool
             observer.arrived(request, at: now)
             if PodlessRequests.isNeeded(state.fleet), let deadline = state.waiting.add(request, at: now) {
                 return Effects(podlessDeadline: deadline)
@@ -183,6 +185,9 @@ final class RouterHost: Sendable {
         rules.objectives.merge(priorities) { inCluster, _ in inCluster }
         state.withLock { $0.rules = rules }
     }
+
+    /// Which pool a gateway's call is for.
+    func take(_ routes: RoutePools) { state.withLock { $0.routes = routes } }
 
     func fleetChanged(_ snapshot: FleetSnapshot) {
         prefixes.fleetChanged(snapshot)

@@ -109,6 +109,25 @@ struct PodMappingTests {
         #expect(leaving.endpoints.map(\.standing) == [.draining])
     }
 
+    @Test("A pod that serves on some of its pool's ports has the ranks of those", arguments: PodMapping.portAnnotations)
+    func activePorts(_ name: String) {
+        func map(_ text: String) -> PodMap {
+            Self.map([Self.pod(annotations: [name: text])], ports: [8000, 8001, 8002, 8003])
+        }
+        let two = map("8001, 8003")
+        #expect(two.endpoints.map(\.name) == ["a-rank-1", "a-rank-3"])
+        #expect(two.endpoints.map(\.port) == [8001, 8003])
+        // Four devices are those of two ranks.
+        #expect(two.endpoints.map(\.tensorParallel) == [2, 2])
+        #expect(two.pods[0].problems.isEmpty)
+        let none = map("")
+        #expect(none.endpoints.isEmpty)
+        let wrong = map("8000,9000,x")
+        #expect(wrong.endpoints.map(\.name) == ["a-rank-0"])
+        #expect(wrong.pods[0].problems.count == 1)
+        #expect(Self.map([Self.pod()], ports: [8000, 8001]).endpoints.count == 2)
+    }
+
     @Test("vLLM's arguments")
     func vllm() {
         let map = Self.map([

@@ -230,6 +230,7 @@ struct ResourceWatchTests {
     @Test("A kind that is not installed is noticed when it appears, and when it leaves")
     func absent() throws {
         var rig = Rig()
+        rig.watch = ResourceWatch(ResourcePlace(group: "llm-d.ai", version: "v1alpha2", plural: "inferenceobjectives"))
         _ = rig.request()
         rig.receive("404 page not found\n", status: 404)
         rig.end(404)
@@ -241,20 +242,52 @@ struct ResourceWatchTests {
         #expect(rig.watch.standing == .live)
         #expect(rig.names == ["a"])
         _ = rig.request()
+        rig.receive(Self.noSuchKind, status: 404)
         rig.end(404)
         rig.now = rig.watch.nextWake
         let following = try rig.next()
         #expect(following.query.contains { $0.name == "limit" })
+        rig.receive(Self.noSuchKind, status: 404)
         rig.end(404)
         #expect(rig.names == ["a"])
         let since = rig.now
         while rig.now < since + 61, rig.watch.standing != .absent {
             rig.now = rig.watch.nextWake
             _ = rig.request()
+            rig.receive(Self.noSuchKind, status: 404)
             rig.end(404)
         }
         #expect(rig.names.isEmpty)
         #expect(rig.now - since >= 29)
+    }
+
+    /// What a server writes for the path of a group that it does not serve.
+    private static let noSuchKind = "404 page not found\n"
+
+    @Test(
+        "A 404 that is none of an API server's takes no object away, however often it comes",
+        arguments: [
+            ("pods", noSuchKind), ("inferencepools", "<html>404 Not Found</html>"), ("inferencepools", ""),
+        ]
+    )
+    func foreignAbsence(_ plural: String, _ body: String) throws {
+        var rig = Rig()
+        let group = plural == "pods" ? "" : "inference.networking.k8s.io"
+        rig.watch = ResourceWatch(ResourcePlace(group: group, version: "v1", plural: plural, namespace: "default"))
+        rig.list(["a"])
+        for _ in 0..<40 {
+            rig.now = max(rig.watch.nextWake, rig.now)
+            _ = rig.request()
+            rig.receive(body, status: 404)
+            rig.end(404)
+            #expect(rig.names == ["a"])
+        }
+        #expect(rig.now > 300)
+        #expect(rig.watch.standing.isTrouble)
+        rig.now = rig.watch.nextWake
+        rig.list(["a", "b"])
+        #expect(rig.watch.standing == .live)
+        #expect(rig.names == ["a", "b"])
     }
 
     @Test("What RBAC denies is said in the server's words")
