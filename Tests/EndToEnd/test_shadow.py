@@ -3,6 +3,7 @@
 """Shadow mode: epp-pd watches another picker's requests through the real Envoy, decides, and sends nothing."""
 
 import json
+import re
 import subprocess
 
 import openai
@@ -137,6 +138,41 @@ def test_the_filter_that_istio_inserts(tmp_path, upstream):
         filters[:] = present
         epp = rig.cluster(config, "epp")
         epp["name"] = change["patch"]["value"]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"]
+
+    gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
+    try:
+        for index in range(4):
+            assert wire.post(gateway.envoy.port, wire.body(f"{index} question"))[0] == 200
+        for record in gateway.records(4):
+            assert record["shadow"]["served"] == {"destination": f"{HOST}:{upstream.ports[0]}"}
+            assert record["shadow"]["candidate"]["terms"]["prefill"] > 0
+        gateway.shadow.wait_idle()
+    finally:
+        gateway.stop()
+
+
+def test_the_filter_that_envoy_gateway_inserts(tmp_path, upstream):
+    """The patches as Envoy Gateway applies them: the router's place in the list is where the filter is added."""
+    path = rig.ROOT / "deploy/gateways/shadow-envoy-gateway/shadow.yaml"
+    listener, cluster = yaml.safe_load(path.read_text())["spec"]["jsonPatches"]
+    name = re.fullmatch(r"\$\.\.http_filters\[\?\(@\.name=='(.+)'\)\]", listener["operation"]["jsonPath"]).group(1)
+    assert listener["operation"]["op"] == cluster["operation"]["op"] == "add"
+
+    def edit(config):
+        filters = rig.http_filters(config)
+        filters[:] = [f for f in filters if not f["name"].endswith("/shadow")]
+        filters.insert(next(i for i, f in enumerate(filters) if f["name"] == name), listener["operation"]["value"])
+        made = cluster["operation"]["value"]
+        # The shadow speaks cleartext here, on this machine.
+        del made["transport_socket"]
+        port = gateway_port(config)
+        rig._set_port(made["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], port)
+        clusters = config["static_resources"]["clusters"]
+        clusters[:] = [c for c in clusters if c["name"] != "epp"] + [made]
+
+    def gateway_port(config):
+        epp = rig.cluster(config, "epp")["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        return epp["address"]["socket_address"]["port_value"]
 
     gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
     try:

@@ -2,6 +2,7 @@
 # Copyright the epp-pd authors
 """Gateways, examples and the demo: they parse, follow the CRDs' schemas, and trust no client."""
 
+import copy
 import re
 import subprocess
 from pathlib import Path
@@ -11,10 +12,12 @@ import manifests
 import pytest
 import rig
 import yaml
+from kubernetes import client
 from manifests import DEPLOY, ROOT
 
 GATEWAYS = ("standalone", "envoy-gateway", "kgateway", "istio", "gke")
-FOLDERS = [f"gateways/{name}" for name in GATEWAYS] + ["gateways/shadow-istio", "examples/mixed-h100-l40s", "demo"]
+SHADOWS = ("shadow-istio", "shadow-envoy-gateway", "shadow-gke")
+FOLDERS = [f"gateways/{name}" for name in GATEWAYS + SHADOWS] + ["examples/mixed-h100-l40s", "demo"]
 
 
 def schemas() -> dict[tuple[str, str], dict]:
@@ -176,22 +179,123 @@ def test_envoy_accepts_the_standalone_configuration(tmp_path):
     assert outcome.returncode == 0, outcome.stderr
 
 
-def test_the_shadow_filter_of_istio_is_the_tested_one():
+def shadow_service() -> tuple[str, str]:
+    """Name and host of the Service that the overlay `shadow` makes, whose ext_proc port is 9002."""
+    shadow = next(d for d in manifests.kustomize("kustomize/overlays/shadow") if d["kind"] == "Service")
+    assert shadow["spec"]["ports"][0]["port"] == 9002
+    name, namespace = shadow["metadata"]["name"], shadow["metadata"]["namespace"]
+    return name, f"{name}.{namespace}.svc.cluster.local"
+
+
+def assert_is_the_tested_filter(ours: dict, cluster_name: str) -> None:
     tested = yaml.safe_load((DEPLOY / "envoy/shadow.yaml").read_text())
     (theirs,) = (f for f in rig.http_filters(tested) if f["name"].endswith("/shadow"))
+    ours = copy.deepcopy(ours)
+    service = ours["typed_config"]["grpc_service"]
+    assert service["envoy_grpc"] == {"cluster_name": cluster_name, "authority": shadow_service()[0]}
+    service["envoy_grpc"] = theirs["typed_config"]["grpc_service"]["envoy_grpc"]
+    assert ours == theirs
+
+
+def test_the_shadow_filter_of_istio_is_the_tested_one():
     documents = manifests.kustomize("gateways/shadow-istio")
     (patch,) = next(d for d in documents if d["kind"] == "EnvoyFilter")["spec"]["configPatches"]
-    ours = patch["patch"]["value"]
-    shadow = next(d for d in manifests.kustomize("kustomize/overlays/shadow") if d["kind"] == "Service")
-    name, namespace = shadow["metadata"]["name"], shadow["metadata"]["namespace"]
-    host = f"{name}.{namespace}.svc.cluster.local"
-    assert shadow["spec"]["ports"][0]["port"] == 9002
-    assert ours["typed_config"]["grpc_service"]["envoy_grpc"] == {
-        "cluster_name": f"outbound|9002||{host}", "authority": name
-    }  # fmt: skip
+    _, host = shadow_service()
+    assert_is_the_tested_filter(patch["patch"]["value"], f"outbound|9002||{host}")
     assert next(d for d in documents if d["kind"] == "DestinationRule")["spec"]["host"] == host
-    ours["typed_config"]["grpc_service"]["envoy_grpc"] = theirs["typed_config"]["grpc_service"]["envoy_grpc"]
-    assert ours == theirs
+
+
+def test_the_shadow_filter_of_envoy_gateway_is_the_tested_one():
+    (policy,) = manifests.kustomize("gateways/shadow-envoy-gateway")
+    listener, cluster = policy["spec"]["jsonPatches"]
+    gateway = next(d for d in manifests.kustomize("gateways/envoy-gateway") if d["kind"] == "Gateway")
+    names = gateway["metadata"]["namespace"], gateway["metadata"]["name"], gateway["spec"]["listeners"][0]["name"]
+    assert listener["name"] == "/".join(names)
+    assert policy["spec"]["targetRef"] == {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": names[1]}
+    made = cluster["operation"]["value"]
+    assert_is_the_tested_filter(listener["operation"]["value"], made["name"])
+    address = made["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+    assert address == {"address": shadow_service()[1], "port_value": 9002}
+    tested = rig.cluster(yaml.safe_load((DEPLOY / "envoy/full-duplex-tls.yaml").read_text()), "epp")
+    assert made["transport_socket"] == tested["transport_socket"]
+
+
+def test_the_shadow_callout_of_gke_observes_and_nothing_else():
+    """What Google's schema of the CRD says in its rules, as far as it concerns this one."""
+    extension, health = manifests.kustomize("gateways/shadow-gke")
+    (chain,) = extension["spec"]["extensionChains"]
+    (callout,) = chain["extensions"]
+    name, host = shadow_service()
+    assert callout["backendRef"] == {"group": "", "kind": "Service", "name": name, "port": 9002}
+    assert callout["authority"] == host
+    assert callout["observabilityMode"] and callout["failOpen"]
+    # With observability mode bodies may only be streamed, and each streamed one must be among the events.
+    assert {callout["requestBodySendMode"], callout["responseBodySendMode"]} == {"Streamed"}
+    assert {"RequestBody", "ResponseBody"} <= set(callout["supportedEvents"]) and len(callout["supportedEvents"]) <= 6
+    assert health["spec"]["targetRef"] == {"group": "", "kind": "Service", "name": name}
+    gateway = next(d for d in manifests.kustomize("gateways/gke") if d["kind"] == "Gateway")
+    assert extension["spec"]["targetRefs"][0]["name"] == gateway["metadata"]["name"]
+    assert "regional" in gateway["spec"]["gatewayClassName"]
+
+
+def unknown_fields(document: object, kind: str, path: str = "") -> list[str]:
+    """Fields that the API of Kubernetes does not have, by the official client's models; it is generated from the API."""
+    listed = re.fullmatch(r"[Ll]ist\[(.+)\]", kind)
+    mapped = re.fullmatch(r"[Dd]ict[\[(]str, (.+)[\])]", kind)
+    if listed:
+        return [e for i, item in enumerate(document) for e in unknown_fields(item, listed[1], f"{path}[{i}]")]
+    if mapped:
+        return [e for key, item in document.items() for e in unknown_fields(item, mapped[1], f"{path}.{key}")]
+    model = getattr(client.models, kind, None)
+    if model is None or not isinstance(document, dict):
+        expected = {"str": str, "int": int, "bool": bool}.get(kind)
+        return [] if expected is None or isinstance(document, expected) else [f"{path} is no {kind}"]
+    fields = {name: model.openapi_types[attribute] for attribute, name in model.attribute_map.items()}
+    found = [f"{path}.{name}" for name in document if name not in fields]
+    for name, value in document.items():
+        if name in fields:
+            found += unknown_fields(value, fields[name], f"{path}.{name}")
+    return found
+
+
+BUILT_IN = {"v1": "V1", "apps/v1": "V1", "policy/v1": "V1", "networking.k8s.io/v1": "V1", "autoscaling/v2": "V2",
+            "rbac.authorization.k8s.io/v1": "V1", "apiregistration.k8s.io/v1": "V1"}  # fmt: skip
+
+
+def built_in_problems(document: dict) -> list[str]:
+    version = BUILT_IN.get(document["apiVersion"])
+    if version is None:
+        # Custom resources have a group with a dot that is not Kubernetes' own.
+        assert re.search(r"^[a-z0-9-]+(\.[a-z0-9-]+)+/", document["apiVersion"]), document["apiVersion"]
+        return []
+    kind = version + document["kind"]
+    if kind == "V1Subject" or not hasattr(client.models, kind):
+        return [f"{document['apiVersion']} has no {document['kind']}"]
+    return unknown_fields(document, kind, document["kind"])
+
+
+@pytest.mark.parametrize("path", manifests.plain_manifests(), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_objects_of_kubernetes_have_no_field_that_it_does_not_know(path):
+    for document in manifests.documents(path):
+        if document["kind"] not in ("Kustomization", "Component"):
+            assert built_in_problems(document) == []
+
+
+def test_no_variant_of_the_chart_has_a_field_that_kubernetes_does_not_know():
+    from test_chart import VARIANTS
+
+    for name, changes in VARIANTS.items():
+        for document in manifests.chart(changes):
+            assert built_in_problems(document) == [], name
+
+
+def test_an_unknown_field_would_be_found():
+    deployment = next(d for d in manifests.chart() if d["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    container["readinesProbe"] = container["readinessProbe"]
+    container["ports"][0]["containerPort"] = "9002"
+    where = "Deployment.spec.template.spec.containers[0]"
+    assert sorted(built_in_problems(deployment)) == [f"{where}.ports[0].containerPort is no int", f"{where}.readinesProbe"]
 
 
 @pytest.mark.parametrize("folder", ["demo", "gateways/standalone"])
