@@ -96,6 +96,8 @@ class Faults:
         self.retry_after: int | None = None
         # Bodies of lists and lines of watches that are not JSON.
         self.garbage = False
+        # A proxy that lost its server answers 404 with a page of its own.
+        self.foreign_404 = False
         # Requests are taken and never answered.
         self.hang = False
         # Bytes of each write of a watch: 1 cuts everywhere.
@@ -330,6 +332,8 @@ class _Handler(BaseHTTPRequestHandler):
                 else "injected"
             )
             return self.refuse(faults.status, reasons.get(faults.status, "Unknown"), message, **more)
+        if hit and faults.foreign_404:
+            return self.answer(404, b"<html>404 Not Found</html>")
         if hit and faults.garbage:
             return self.answer(200, b"<html>not the API</html>")
         if self.api.token and self.headers.get("Authorization") != f"Bearer {self.api.token}":

@@ -154,15 +154,15 @@ class Cluster:
 class ClusterPicker:
     """`epp-pd serve` that follows a cluster."""
 
-    def __init__(self, folder: Path, cluster: Cluster, *flags: str, wait=True, name="picker"):
+    def __init__(self, folder: Path, cluster: Cluster, *flags: str, wait=True, name="picker", guarded=False):
         self.port, self.health_port, self.metrics_port = rig.free_port(), rig.free_port(), rig.free_port()
         self.process = rig.Process(
             name,
             [
                 rig.binary(), "serve", "--kubeconfig", cluster.kubeconfig(folder),
                 "--grpc-port", self.port, "--grpc-health-port", self.health_port,
-                "--metrics-port", self.metrics_port, "--secure-serving=false", "--metrics-endpoint-auth=false",
-                "--kubernetes-watch-timeout=4s", *flags,
+                "--metrics-port", self.metrics_port, "--secure-serving=false", "--kubernetes-watch-timeout=4s",
+                *([] if guarded else ["--metrics-endpoint-auth=false"]), *flags,
             ],
             folder,
         )  # fmt: skip
@@ -188,6 +188,10 @@ class ClusterPicker:
 
     def pods(self) -> dict[str, dict]:
         return {p["name"]: p for p in self.fleet()["pods"]}
+
+    def troubles(self, what: str) -> list[str]:
+        """What was logged of one thing's trouble."""
+        return [line for line in self.log().splitlines() if "trouble with the cluster" in line and f"what={what}" in line]
 
     def log(self) -> str:
         return self.process.log.read_text(errors="replace")

@@ -113,7 +113,7 @@ def test_pods_come_go_and_change_under_load(cluster, start):
     assert load.failures() == []
 
 
-@pytest.mark.parametrize("fault", ["stopped", "reset", "hang", "garbage", "500", "slow", "410"])
+@pytest.mark.parametrize("fault", ["stopped", "reset", "hang", "garbage", "500", "404", "slow", "410"])
 def test_losing_the_api_server_loses_nothing(cluster, start, fault):
     cluster.pool("decode")
     cluster.pod("a")
@@ -139,6 +139,9 @@ def test_losing_the_api_server_loses_nothing(cluster, start, fault):
     elif fault == "500":
         faults.status = 500
         cluster.api.reset_connections()
+    elif fault == "404":
+        faults.foreign_404 = True
+        cluster.api.reset_connections()
     elif fault == "slow":
         faults.delay = 1.5
     elif fault == "410":
@@ -154,8 +157,9 @@ def test_losing_the_api_server_loses_nothing(cluster, start, fault):
         standing = lambda: picker.metrics().sum("epp_pd_kubernetes_watch_standing", resource="pods", standing="failing")
         wait_until(lambda: standing() == 1, "the pods' watch to be told as failing", 30)
         time.sleep(3)
-        lines = [line for line in picker.log().splitlines() if "trouble with the cluster" in line and "what=pods" in line]
-        assert len(lines) <= 2, lines
+        # Once for each resource, however often and in whatever way it failed.
+        assert len(picker.troubles("pods")) == 1, picker.log()
+        assert len(picker.troubles("")) <= 10, picker.log()
     assert picker.serving() == {"a", "b"}
     # It comes back, with another pod.
     if fault == "stopped":
@@ -164,7 +168,7 @@ def test_losing_the_api_server_loses_nothing(cluster, start, fault):
         cluster.api.version = old.version + 10
         cluster.api.objects, cluster.api.events = old.objects, old.events
     faults = cluster.api.faults
-    faults.hang, faults.garbage, faults.status, faults.delay = False, False, None, 0.0
+    faults.hang, faults.garbage, faults.foreign_404, faults.status, faults.delay = False, False, False, None, 0.0
     cluster.pod("n")
     wait_until(lambda: "n" in picker.serving(), "the new pod after the trouble", 60)
     wait_until(lambda: picker.readiness() == (200, "ok\n"), "readiness without trouble", 60)
@@ -176,10 +180,17 @@ def test_a_pool_that_does_not_exist_yet(cluster, start):
     picker = start(cluster, "--pool-name=decode", wait=False, gateway=False)
     told = wait_until(lambda: "no InferencePool default/decode" in picker.readiness()[1] and picker.readiness(), "the reason")
     assert told[0] == 503
+    trouble = lambda: picker.metrics().sum("epp_pd_kubernetes_pool_trouble", pool="decode")
+    assert trouble() == 1 and picker.metrics().sum("epp_pd_ready") == 0
+    # Longer than a watch lives here: what is asked again is not told again.
+    time.sleep(5)
+    assert len(picker.troubles("pool decode")) == 1, picker.log()
     cluster.pool("decode")
     cluster.pod("a")
     wait_until(lambda: picker.readiness() == (200, "ok\n"), "readiness")
     wait_until(lambda: picker.serving() == {"a"}, "the pod")
+    wait_until(lambda: trouble() == 0, "the metric")
+    assert "trouble is over" in picker.log()
 
 
 def test_crds_that_are_missing_are_noticed_when_they_come(tmp_path, start):
@@ -227,6 +238,16 @@ def test_an_invalid_field_keeps_the_last_good_pool(cluster, start):
     told = wait_until(lambda: "cannot be read" in picker.readiness()[1] and picker.readiness(), "the reason")
     assert told[0] == 200 and "700000 is no port" in told[1]
     assert picker.metrics().sum("epp_pd_kubernetes_invalid_objects") == 1
+    assert picker.metrics().sum("epp_pd_kubernetes_pool_trouble", pool="decode") == 1
+    # It is written again and again, as controllers do, and read anew: said once.
+    for turn in range(10):
+        cluster.api.patch(POOLS, "decode", lambda p: p["metadata"].setdefault("labels", {}).update(turn=str(turn)))
+        time.sleep(0.1)
+    cluster.api.reset_connections()
+    time.sleep(2)
+    assert len(picker.troubles("pool decode")) == 1, picker.log()
+    assert len(picker.troubles("inferencepools.inference.networking.k8s.io default/decode")) == 1, picker.log()
+    assert picker.serving() == {"a"}
     assert ask(envoy).status_code == 200
     cluster.pool("decode")
     wait_until(lambda: picker.readiness() == (200, "ok\n"), "readiness")
@@ -241,6 +262,80 @@ def test_what_rbac_denies_is_said(cluster, start):
     assert told[0] == 503
     cluster.api.faults.status = None
     wait_until(lambda: picker.readiness() == (200, "ok\n"), "readiness", 40)
+
+
+def test_rights_that_are_taken_away_take_no_pod_away(cluster, start):
+    cluster.pool("decode")
+    cluster.pod("a")
+    picker, envoy = start(cluster, "--pool-name=decode")
+    wait_until(lambda: picker.serving() == {"a"}, "the pod")
+    cluster.api.faults.status = 403
+    cluster.api.reset_connections()
+    denied = lambda: picker.metrics().sum("epp_pd_kubernetes_watch_standing", resource="pods", standing="denied")
+    wait_until(lambda: denied() == 1, "the metric", 30)
+    told = picker.readiness()
+    assert told[0] == 200 and "denied" in told[1] and "what was known before still counts" in told[1]
+    time.sleep(4)
+    assert picker.serving() == {"a"} and ask(envoy).status_code == 200
+    # Said when it became so, and not with each of the attempts since.
+    assert len([line for line in picker.troubles("pods") if "denied" in line]) == 1, picker.log()
+    cluster.api.faults.status = None
+    cluster.pod("b")
+    wait_until(lambda: picker.serving() == {"a", "b"}, "the rights to be noticed", 40)
+
+
+def test_the_service_that_a_gateway_asks_tells_the_pool_of_its_route(cluster, start, tmp_path):
+    for name in ("small", "large"):
+        cluster.pool(name)
+        cluster.pod(f"{name}-pod", app=name)
+        cluster.api.patch(POOLS, name, lambda p: p["spec"].update(endpointPickerRef={"name": f"epp-{name}", "port": {"number": 9002}}))
+    authorities = {
+        # Istio's name of the cluster; a host as others write it; a Service that no pool names.
+        "small": "outbound|9002||epp-small.default.svc.cluster.local", "large": "epp-large.default.svc:9002",
+        "unknown": "epp-pd.default.svc:9002", "elsewhere": "epp-large.other.svc:9002",
+    }  # fmt: skip
+
+    def asking(authority):
+        def change(manager):
+            rig.ext_proc(manager)["grpc_service"]["envoy_grpc"]["authority"] = authority
+
+        return change
+
+    def envoy_of(picker, name):
+        variants = {name: asking(authority) for name, authority in authorities.items()}
+        return Envoy(tmp_path, "full-duplex", picker.port, edit=rig.for_tests, variants=variants, name=name)
+
+    def served(envoy, listener) -> set[str]:
+        before = len(cluster.servers.received)
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+        for _ in range(12):
+            url = f"http://{rig.HOST}:{envoy.ports[listener]}/v1/chat/completions"
+            assert httpx.post(url, json=body, timeout=20).status_code == 200
+        addresses = {cluster.address(f"{name}-pod"): name for name in ("small", "large")}
+        return {addresses[r.port] for r in cluster.servers.received[before:]}
+
+    pools = ("--pool-name=small", "--pool-name=large")
+    picker = start(cluster, *pools, gateway=False)
+    wait_until(lambda: picker.serving() == {"small-pod", "large-pod"}, "both pods")
+    envoy = envoy_of(picker, "routed")
+    try:
+        assert {name: served(envoy, name) for name in authorities} == {
+            "small": {"small"}, "large": {"large"}, "unknown": {"small"}, "elsewhere": {"small"},
+        }  # fmt: skip
+        # One Service for all of them tells nothing: the first pool counts.
+        cluster.api.patch(POOLS, "large", lambda p: p["spec"]["endpointPickerRef"].update(name="epp-small"))
+        wait_until(lambda: served(envoy, "large") == {"small"}, "the change of the pool")
+    finally:
+        envoy.stop()
+    # What the command line says holds for every route.
+    cluster.api.patch(POOLS, "large", lambda p: p["spec"]["endpointPickerRef"].update(name="epp-large"))
+    fixed = start(cluster, *pools, "--route-pool=large", gateway=False, name="fixed")
+    wait_until(lambda: fixed.serving() == {"small-pod", "large-pod"}, "both pods")
+    envoy = envoy_of(fixed, "fixed-envoy")
+    try:
+        assert served(envoy, "small") == {"large"}
+    finally:
+        envoy.stop()
 
 
 def test_nodes_are_not_needed(cluster, start):
@@ -429,12 +524,11 @@ def test_wrong_usage(flags):
 def test_in_a_cluster_metrics_are_guarded_unless_one_says_no(cluster, start):
     cluster.pool("decode")
     cluster.pod("a")
-    guarded = start(cluster, "--pool-name=decode", "--metrics-endpoint-auth=true", gateway=False, name="guarded")
-    assert rig.http_get(guarded.metrics_port, "/metrics")[0] == 401
-    assert rig.http_get(guarded.metrics_port, "/readyz")[0] == 200
-    # The default, which the flag of the test rig above only repeats.
-    outcome = subprocess.run([rig.binary(), "serve", "--help"], capture_output=True, text=True).stdout
-    assert "true where pods come from a cluster" in " ".join(outcome.split())
+    default = start(cluster, "--pool-name=decode", gateway=False, name="default", guarded=True)
+    assert rig.http_get(default.metrics_port, "/metrics")[0] == 401
+    assert rig.http_get(default.metrics_port, "/readyz")[0] == 200
+    open_to_all = start(cluster, "--pool-name=decode", "--metrics-endpoint-auth=false", gateway=False, name="open", guarded=True)
+    assert rig.http_get(open_to_all.metrics_port, "/metrics")[0] == 200
 
 
 def test_the_lease_bears_the_name_of_the_pool(cluster, start):
