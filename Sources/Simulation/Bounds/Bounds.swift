@@ -33,6 +33,10 @@ package struct Bounds: Sendable, Hashable, Codable {
     package var highestLoad: Double
     /// The same if one request in twenty, the longest, needs no service: no policy keeps 95 % above this.
     package var highestLoadAt95: Double
+    /// Share of the requests that can be served within their service levels at most; nil for very long workloads …
+    package var timelyShare: Double?
+    /// … and the highest load at which that is 95 %.
+    package var timelyLoadAt95: Double?
 
     enum CodingKeys: String, CodingKey {
         case ttftFloorMean = "ttft_floor_mean_ms"
@@ -49,6 +53,8 @@ package struct Bounds: Sendable, Hashable, Codable {
         case fluidTTFTMean = "fluid_ttft_mean_ms"
         case highestLoad = "fluid_max_load"
         case highestLoadAt95 = "fluid_max_load_at_95"
+        case timelyShare = "slo_attainment_bound"
+        case timelyLoadAt95 = "timely_max_load_at_95"
     }
 
     /// `load` is by what the workload's gaps were divided: the fluid loads are multiples of the trace's own.
@@ -102,6 +108,26 @@ package struct Bounds: Sendable, Hashable, Codable {
         let usual = FluidModel(workload: workload, cached: recent, groups: groups, tpot: tpot)
         pooledLRUHighestLoad = (usual.highestLoad(free: 0) ?? 0) * load
         highestLoadAt95 = (fluid.highestLoad(free: 0.05) ?? 0) * load
+        boundTimely(workload, groups, options.serviceLevel, load: load)
+    }
+
+    private mutating func boundTimely(
+        _ workload: Workload,
+        _ groups: [PodGroup],
+        _ level: ServiceLevelRule,
+        load: Double
+    ) {
+        guard workload.requests.count <= TimelyBound.mostRequests else { return }
+        let weights = TimelyBound.pools(workload, groups, level, free: 0.05)
+        timelyShare = TimelyBound(workload: workload, groups: groups, level: level, weights: weights).share()
+        timelyLoadAt95 = TimelyBound.highestLoad(
+            workload,
+            load: load,
+            target: 0.95,
+            groups: groups,
+            level: level,
+            weights: weights
+        )
     }
 
     /// Seconds of the shortest decode step for one sequence anywhere.

@@ -31,12 +31,13 @@ struct DecodeRate {
             decode.knee <= 1
             ? decode.perSequenceAboveKnee : min(decode.perSequenceBelowKnee, decode.perSequenceAboveKnee)
         let perSequence = max(slope + decode.perKVToken * context, 1e-12)
-        let room = min(
-            Double(group.profile.kvCapacityTokens) / max(context, 1),
-            Double(ModelServerConfiguration.defaultMaximumSequences)
-        )
+        // Whatever else is in the batch: as many sequences as run at once, and all memory read.
+        let largest = decode.step(
+            batch: Double(ModelServerConfiguration.defaultMaximumSequences),
+            kvTokens: Double(group.profile.kvCapacityTokens)
+        ).rawValue
         // One sequence there must be, even if its step is too long.
-        let most = max(min(decode.base + max(room, 1) * perSequence, limit), decode.base + perSequence)
+        let most = max(min(largest, limit), decode.base + perSequence)
         let chunk = group.profile.mixed.step(
             newTokens: Self.budget,
             pairs: 0,

@@ -61,4 +61,34 @@ struct PodGroup {
             kvTokens: 0
         ).duration.rawValue
     }
+
+    /// Seconds of the profile that the prompt adds at least to what the pods do. Pods that cut prompts into chunks may fill
+    /// a step with several, so that the step's fixed part is shared, and take the faster of two formulas: with decodes
+    /// beside, or without.
+    func leastPrompt(newTokens: Int, cachedTokens: Int) -> Double {
+        guard role != .prefill else { return prompt(newTokens: newTokens, cachedTokens: cachedTokens) }
+        let c = profile.prefill
+        let alone = StepCoefficients(
+            knee: c.knee,
+            base: c.base,
+            perTokenBelowKnee: c.perTokenBelowKnee,
+            perTokenAboveKnee: c.perTokenAboveKnee,
+            perPair: c.perPair,
+            perSequence: 0,
+            perKVToken: c.perContextToken
+        )
+        let (n, p) = (Double(max(newTokens, 0)), Double(max(cachedTokens, 0)))
+        let budget = Double(ModelServerConfiguration.defaultTokenBudget)
+        return [alone, profile.mixed].map { c in
+            // A step's time over its tokens is least at the knee or in a full step.
+            func share(_ tokens: Double) -> Double {
+                (c.base + c.perTokenBelowKnee * min(tokens, c.knee) + c.perTokenAboveKnee * max(tokens - c.knee, 0))
+                    / tokens
+            }
+            let each = min(share(budget), share(min(max(c.knee, 1), budget)))
+            // Chunk m ends at context p + m·budget: Σ over n ÷ budget of them, which need not be whole here.
+            let context = n / budget * p + n * (n / budget + 1) / 2
+            return each * n + c.perPair * (n * p + n * n / 2) + c.perKVToken * context
+        }.min() ?? 0
+    }
 }

@@ -87,7 +87,7 @@ package struct Experiment {
 
     /// Steps in which `findMaximumLoad` searches.
     package static let loadStep = 0.05
-    private static let highestLoad = 64.0
+    static let highestLoad = 64.0
 
     /// The highest load, in steps of 0.05, at which the mean attainment over the seeds is at least `target`.
     ///

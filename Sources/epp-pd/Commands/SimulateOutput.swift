@@ -79,6 +79,7 @@ enum RunTable {
             ("bounds", .left), ("load", .right), ("TTFT floor mean", .right), ("p50", .right), ("p90", .right),
             ("p99", .right), ("pooled SRPT mean", .right), ("utilisation %", .right), ("infinite-cache hit %", .right),
             ("fluid TTFT", .right), ("$/1k floor", .right), ("fluid max load", .right), ("5 % free", .right),
+            ("SLO % at most", .right), ("95 % up to", .right),
         ])
         for run in runs {
             let b = run.bounds
@@ -88,7 +89,8 @@ enum RunTable {
                 Numbers.fixed(b.pooledUtilisation * 100, 1), Numbers.fixed(b.infiniteCacheHitRatio * 100, 1),
                 b.fluidTTFTMean.map { Numbers.fixed($0, 0) } ?? "–",
                 b.busyDollarsPerThousand.map { Numbers.fixed($0, 2) } ?? "–", Numbers.fixed(b.highestLoad, 2),
-                Numbers.fixed(b.highestLoadAt95, 2),
+                Numbers.fixed(b.highestLoadAt95, 2), b.timelyShare.map { Numbers.fixed($0 * 100, 2) } ?? "–",
+                b.timelyLoadAt95.map { Numbers.fixed($0, 2) } ?? "–",
             ])
         }
         return table.rendered()
