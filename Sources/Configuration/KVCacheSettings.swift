@@ -14,6 +14,9 @@ package struct KVCacheSettings: Sendable, Hashable {
     }
 
     package var pairCachedTokens = PairCachedTokens.unknown
+    /// Tokens in which prompts are cut: every engine's block size must be a multiple of it, or its events cannot be used.
+    /// 16 is vLLM's block; SGLang's pages have one token where it is not told otherwise.
+    package var blockTokens = 16
     package var tokenizer = TokenizerSettings()
     package var stores: [StoreSettings] = []
 
@@ -25,6 +28,7 @@ package struct KVCacheSettings: Sendable, Hashable {
         value.object { object in
             var settings = KVCacheSettings()
             settings.pairCachedTokens = object.choice("pairCachedTokens", default: settings.pairCachedTokens)
+            settings.blockTokens = object.integer("blockTokens", in: 1...1_024, default: settings.blockTokens)
             if let tokenizer = object.optional("tokenizer").flatMap(TokenizerSettings.read) {
                 settings.tokenizer = tokenizer
             }

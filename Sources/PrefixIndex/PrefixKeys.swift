@@ -25,6 +25,9 @@ package struct PrefixKeys: Sendable, Hashable, Codable {
     /// The most that a hasher can be told to keep: one-token blocks of a 131,072-token prompt.
     package static let mostBlocks = 131_072
 
+    /// The same for blocks of another size: as many tokens of smaller ones.
+    static func maxBlocks(ofTokens tokensPerBlock: Int) -> Int { max(maxBlocks, mostBlocks / max(tokensPerBlock, 1)) }
+
     package init(kind: Kind, tokensPerBlock: Double, hashes: [UInt64], model: String? = nil) {
         self.kind = kind
         self.tokensPerBlock = tokensPerBlock

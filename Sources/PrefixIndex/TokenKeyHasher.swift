@@ -25,16 +25,17 @@ package struct TokenKeyHasher: Sendable {
     ///   - model: the name under which the pods serve the request; kept in the keys.
     ///   - cacheSalt: the request's `cache_salt`; prompts with different salts share nothing.
     ///   - tokensPerBlock: the unit; at least 1.
-    ///   - maxBlocks: tokens behind so many blocks are counted, but not hashed.
+    ///   - maxBlocks: tokens behind so many blocks are counted, but not hashed. nil: 131,072 tokens' worth, or 8,192.
     package init(
         model: String?,
         cacheSalt: String?,
         tokensPerBlock: Int = defaultTokensPerBlock,
-        maxBlocks: Int = PrefixKeys.maxBlocks
+        maxBlocks: Int? = nil
     ) {
         self.tokensPerBlock = max(tokensPerBlock, 1)
         self.model = model
-        self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.mostBlocks)
+        let most = maxBlocks ?? PrefixKeys.maxBlocks(ofTokens: self.tokensPerBlock)
+        self.maxBlocks = min(max(most, 0), PrefixKeys.mostBlocks)
         seed = BlockHash.seed(model: nil, cacheSalt: cacheSalt)
     }
 

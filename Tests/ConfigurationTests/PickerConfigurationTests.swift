@@ -32,6 +32,7 @@ import Testing
             control: {dollarsPerThousand: 5}
             network: {betweenRacks: {gbps: 100}, betweenHosts: {latency: 1ms}}
             kvCache:
+              blockTokens: 1
               pairCachedTokens: prefill
               tokenizer: {source: render, deadline: 50ms, connections: 2, cacheMiB: 1, leastBytes: 0}
               stores: [{name: s, gbps: 8, latency: 1ms, model: m, pods: [p-], kvEvents: {endpoint: "tcp://h:1"}}]
@@ -41,6 +42,7 @@ import Testing
         #expect(configuration.network.betweenHosts == NetworkLink(latency: Seconds(0.001)))
         #expect(configuration.network.betweenZones == NetworkTopology.standard.betweenZones)
         #expect(configuration.kvCache.pairsReportPrefill)
+        #expect(configuration.kvCache.blockTokens == 1)
         #expect(configuration.kvCache.tokenizer.source == .render)
         #expect(configuration.kvCache.tokenizer.deadline == Seconds(0.05))
         let store = SharedStore(name: "s", model: "m", pods: ["p-"], bytesPerSecond: 1e9, latency: Seconds(0.001))
@@ -77,6 +79,7 @@ import Testing
         ("control: {attainment: 0.9, dollarsPerThousand: 5}", "control"),
         ("control: {}", "control"),
         ("kvCache: {pairCachedTokens: maybe}", "kvCache.pairCachedTokens"),
+        ("kvCache: {blockTokens: 0}", "kvCache.blockTokens"),
         ("kvCache: {tokenizer: {source: guess}}", "kvCache.tokenizer.source"),
         ("kvCache: {tokenizer: {deadline: 1h}}", "kvCache.tokenizer.deadline"),
         (

@@ -41,8 +41,8 @@ package struct ZMQError: Error, Hashable, CustomStringConvertible {
     let raw: UnsafeMutableRawPointer
     private let context: ZMQContext
 
-    /// Larger messages end the connection: a batch of 100,000 blocks of 64 tokens has 33 MB.
-    private static let maxMessageBytes: Int64 = 64 << 20
+    /// Larger messages end the connection: engines publish what one step stored, 0.7 MB for a prompt of 128,000 tokens.
+    private static let maxMessageBytes: Int64 = 16 << 20
     private static let reconnectMilliseconds: (first: Int32, most: Int32) = (100, 10_000)
 
     init(_ context: ZMQContext, type: Int32) throws(ZMQError) {

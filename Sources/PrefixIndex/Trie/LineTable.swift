@@ -129,14 +129,14 @@ internal import CIndexKernels
             pages: memory.pages.start.raw.assumingMemoryBound(to: CChar.self),
             depth: UInt32(truncatingIfNeeded: depth),
             key_bits: UInt32(truncatingIfNeeded: memory.keyBits),
-            fill: UInt32(Self.fillOf64)
+            fill: UInt32(LineTableSizes.fillOf64)
         )
     }
 
     @inline(__always)
     private mutating func insert(_ key: UInt32, slot: UInt32, others: (UInt32) -> Void) -> Bool {
         var partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
-        if Int(partition.word16(Offset.entries)) >= Self.limit(pages: Int(partition.word8(Offset.pages))) {
+        if Int(partition.word16(Offset.entries)) >= LineTableSizes.limit(pages: Int(partition.word8(Offset.pages))) {
             guard makeRoom(for: key) else { return false }
             partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
         }
@@ -153,7 +153,7 @@ internal import CIndexKernels
         guard count == 0, mayGrow, entries / 16 < memory.pageCapacity &- pagesTouched else { return }
         let each = Double(entries) / Double(partitionCount)
         // Entries are spread evenly: partitions differ by the square root of their number.
-        let pages = Self.pages(for: Int(each + 1.5 * each.squareRoot()))
+        let pages = LineTableSizes.pages(for: Int(each + 1.5 * each.squareRoot()))
         for number in 0..<partitionCount {
             let partition = memory.partition(UInt32(number))
             guard partition.word8(Offset.pages) == 0 else { continue }
@@ -174,7 +174,7 @@ internal import CIndexKernels
         leave(partition)
         guard found else { return false }
         count &-= 1
-        if Int(partition.word16(Offset.entries)) < Self.shrinkLimit(pages: pages) { shrink(partition) }
+        if Int(partition.word16(Offset.entries)) < LineTableSizes.shrinkLimit(pages: pages) { shrink(partition) }
         return true
     }
 
@@ -191,7 +191,7 @@ internal import CIndexKernels
         if kept != total {
             enter(partition)
             count &-= total &- kept
-            rebuild(partition, 0..<kept, pages: Self.pages(for: kept))
+            rebuild(partition, 0..<kept, pages: LineTableSizes.pages(for: kept))
             leave(partition)
         }
         let next =
@@ -215,38 +215,6 @@ internal import CIndexKernels
     @inline(__always)
     private func leave(_ partition: SharedPointer) {
         if isShared { SequenceLock.leave(partition) }
-    }
-
-    // MARK: - Sizes
-
-    /// Filled to 91 %: beyond that, probing becomes long.
-    @inline(__always)
-    private static func limit(pages: Int) -> Int { (pages &* fillOf64) &>> 6 }
-
-    /// Entries of 64 pages of 48 when filled.
-    private static let fillOf64 = 2_796
-
-    /// Pages of a partition that has outgrown `pages`. Each growth moves all entries of the partition: from 8 pages to a split
-    /// at 16 an entry is moved 6 times; with one page at a time it would be 13 times, for a tenth less room.
-    private static func grown(_ pages: Int) -> Int {
-        switch pages {
-        case ..<6: pages &+ 1
-        case ..<8: 8
-        case ..<11: 11
-        case ..<14: 14
-        default: Memory.maxPagesPerPartition
-        }
-    }
-
-    /// Shrinks below 55 %, so that a page that comes back is not needed again at once.
-    private static func shrinkLimit(pages: Int) -> Int { pages > 1 ? pages &* 26 : 0 }
-
-    /// The least pages that take `entries` and one more.
-    private static func pages(for entries: Int) -> Int {
-        guard entries > 0 else { return 0 }
-        var pages = max(1, entries &* 64 / fillOf64)
-        while limit(pages: pages) <= entries { pages &+= 1 }
-        return min(pages, Memory.maxPagesPerPartition)
     }
 
     // MARK: - One partition
@@ -422,7 +390,7 @@ internal import CIndexKernels
         let total = collect(partition)
         enter(partition)
         // Three quarters full: far from both limits.
-        rebuild(partition, 0..<total, pages: Self.pages(for: total &+ total / 4))
+        rebuild(partition, 0..<total, pages: LineTableSizes.pages(for: total &+ total / 4))
         leave(partition)
     }
 
@@ -433,13 +401,13 @@ internal import CIndexKernels
         while true {
             let partition = memory.partition(memory.directory.start.word32(memory.directoryOffset(key, depth: depth)))
             let pages = Int(partition.word8(Offset.pages))
-            if Int(partition.word16(Offset.entries)) < Self.limit(pages: pages) { return true }
+            if Int(partition.word16(Offset.entries)) < LineTableSizes.limit(pages: pages) { return true }
             guard pagesLeft > Memory.maxPagesPerPartition else { return false }
             if pages < Memory.maxPagesPerPartition {
                 let lines = lift(partition)
                 enter(partition)
                 let count = Int(partition.word16(Offset.entries))
-                spread(partition, lines: lines, pages: Self.grown(pages), count: count)
+                spread(partition, lines: lines, pages: LineTableSizes.grown(pages), count: count)
                 leave(partition)
                 return true
             }
@@ -467,8 +435,8 @@ internal import CIndexKernels
         sibling.set32(Offset.prefix, prefix)
         sibling.set8(Offset.pages, 0)
         partition.set8(Offset.depth, UInt8(old + 1))
-        spread(partition, lines: lines, pages: Self.pages(for: lower), count: lower, mask: bit, value: 0)
-        spread(sibling, lines: lines, pages: Self.pages(for: upper), count: upper, mask: bit, value: bit)
+        spread(partition, lines: lines, pages: LineTableSizes.pages(for: lower), count: lower, mask: bit, value: 0)
+        spread(sibling, lines: lines, pages: LineTableSizes.pages(for: upper), count: upper, mask: bit, value: bit)
         let first = memory.directoryOffset(prefix, depth: depth)
         for entry in 0..<(1 << (depth - old - 1)) { memory.directory.start.set32(first &+ 4 &* entry, number) }
         leave(sibling)

@@ -63,7 +63,10 @@ final class PickerProcess: Sendable {
         self.indexFile = indexFile
         // Half of the memory for what routing teaches, half for what the engines say.
         let half = (options.prefixIndexMib << 20) / 2
-        let kept = try indexFile?.load(budget: half) ?? PrefixIndexFile.Kept(index: EventPrefixIndex(budget: half))
+        let unit = configuration.kvCache.blockTokens
+        let kept =
+            try indexFile?.load(budget: half, unit: unit)
+            ?? PrefixIndexFile.Kept(index: EventPrefixIndex(budget: half, unit: unit))
         let prefixes = try PrefixKnowledge(bytes: half, told: kept.index)
         let events = KVEventService(index: kept.index, resuming: kept.positions)
         let places = KVEventPlaces(service: events, stores: Self.stores(configuration))
@@ -144,7 +147,7 @@ final class PickerProcess: Sendable {
         dataPlane = try DataPlane(
             options,
             host: host,
-            exchange: Self.exchangeOptions(options, keepsBodies: tokens != nil),
+            exchange: Self.exchangeOptions(options, keepsBodies: tokens != nil, unit: prefixes.unit),
             budget: bodies,
             counters: counters,
             tokens: tokens,
@@ -459,8 +462,9 @@ extension PickerProcess {
         return settings.source == .none ? nil : PromptTokens(settings, unit: unit, places: places)
     }
 
-    private static func exchangeOptions(_ options: ServeOptions, keepsBodies: Bool) -> ExchangeOptions {
+    private static func exchangeOptions(_ options: ServeOptions, keepsBodies: Bool, unit: Int) -> ExchangeOptions {
         var exchange = ExchangeOptions()
+        exchange.tokensPerBlock = unit
         if keepsBodies { exchange.keptBodyBytes = PromptTokens.maxBodyBytes }
         exchange.headerNames.destination = options.destinationHeader.lowercased()
         exchange.headerNames.prefiller = options.prefillerHeader.lowercased()

@@ -56,12 +56,12 @@ final class PrefixIndexFile: Sendable {
     // MARK: - Loading
 
     /// The index of the file; an empty one where there is none or it cannot be used, which is then set aside.
-    func load(budget: Int) throws(IndexMemoryError) -> Kept {
+    func load(budget: Int, unit: Int) throws(IndexMemoryError) -> Kept {
         guard unsafe access(path, F_OK) == 0 else {
             log.info("no prefix index kept yet", metadata: ["file": "\(path)"])
-            return Kept(index: try EventPrefixIndex(budget: budget))
+            return Kept(index: try EventPrefixIndex(budget: budget, unit: unit))
         }
-        switch read(budget: budget) {
+        switch read(budget: budget, unit: unit) {
         case .success(let kept):
             log.info(
                 "prefix index restored",
@@ -82,7 +82,7 @@ final class PrefixIndexFile: Sendable {
                 ]
             )
         }
-        return Kept(index: try EventPrefixIndex(budget: budget))
+        return Kept(index: try EventPrefixIndex(budget: budget, unit: unit))
     }
 
     private enum Refusal: Error {
@@ -90,7 +90,7 @@ final class PrefixIndexFile: Sendable {
         case isTooOld(Double)
     }
 
-    private func read(budget: Int) -> Result<Kept, Refusal> {
+    private func read(budget: Int, unit: Int) -> Result<Kept, Refusal> {
         let index: EventPrefixIndex
         do {
             // A snapshot is smaller than the index in it.
@@ -99,7 +99,7 @@ final class PrefixIndexFile: Sendable {
         } catch {
             return .failure(.cannotBeUsed("\(error)"))
         }
-        guard index.unit == TokenKeyHasher.defaultTokensPerBlock else {
+        guard index.unit == unit else {
             return .failure(.cannotBeUsed("cut in blocks of \(index.unit) tokens"))
         }
         let notes: Notes
