@@ -150,6 +150,9 @@ package final class ApproximatePrefixIndex: Sendable {
     /// How far the index is to be believed of a holder, 0…1, and what that rests on. nil for a holder that it does not know.
     package func feedback(holder: UInt32) -> HitFeedback? { learned.withLock { $0.holders[holder]?.feedback } }
 
+    /// `trust` of that alone; 1 for a holder that is not known.
+    package func trust(holder: UInt32) -> Double { learned.withLock { $0.holders[holder]?.feedback.trust ?? 1 } }
+
     /// The same of all holders together: what metrics show.
     package var feedbacks: [HitFeedback] { learned.withLock { $0.holders.values.map(\.feedback) } }
 

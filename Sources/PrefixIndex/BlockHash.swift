@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import CIndexKernels
 internal import CXXHash
 
 /// How one block becomes one local hash.
@@ -25,6 +26,12 @@ enum BlockHash {
     static func tokens(_ start: UnsafePointer<UInt32>, size: Int, blocks: Int, to hashes: UnsafeMutablePointer<UInt64>)
     {
         unsafe xxh3_64_blocks(start, size &* 4, blocks, hashes)
+    }
+
+    /// XXH3-64 of each of several blocks of `size` bytes.
+    static func bytes(_ start: UnsafeRawPointer, size: Int, blocks: Int, to hashes: UnsafeMutablePointer<UInt64>) {
+        guard unsafe ix_hash_blocks(start, size, blocks, hashes) == 0 else { return }
+        unsafe xxh3_64_blocks(start, size, blocks, hashes)
     }
 
     /// Joins `next` to `hash`, order-sensitive: a block of several units is hashed as the fold of its units, and a first

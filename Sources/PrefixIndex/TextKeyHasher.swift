@@ -27,16 +27,19 @@ package struct TextKeyHasher: Sendable {
     ///   - cacheSalt: the request's `cache_salt`; prompts with different salts share nothing.
     ///   - bytesPerBlock: size of a chunk; at least 16.
     ///   - maxBlocks: text behind so many chunks is counted, but not hashed.
+    ///   - expectedBytes: of all text that is to come, at most: room for its keys is made at once.
     package init(
         model: String,
         cacheSalt: String?,
         bytesPerBlock: Int = defaultBytesPerBlock,
-        maxBlocks: Int = PrefixKeys.maxBlocks
+        maxBlocks: Int = PrefixKeys.maxBlocks,
+        expectedBytes: Int = 0
     ) {
         self.bytesPerBlock = max(bytesPerBlock, 16)
         self.maxBlocks = min(max(maxBlocks, 0), PrefixKeys.mostBlocks)
         seed = BlockHash.joined(BlockHash.seed(model: model, cacheSalt: cacheSalt), UInt64(self.bytesPerBlock))
         partial.reserveCapacity(self.bytesPerBlock)
+        hashes.reserveCapacity(min(max(expectedBytes, 0) / self.bytesPerBlock, self.maxBlocks))
     }
 
     /// The next bytes of the text.
@@ -71,22 +74,26 @@ package struct TextKeyHasher: Sendable {
             guard partial.count == bytesPerBlock else { return }
             unsafe partial.withUnsafeBytes { chunk in
                 guard let start = chunk.baseAddress else { return }
-                unsafe close(start)
+                unsafe close(start, blocks: 1)
             }
             partial.removeAll(keepingCapacity: true)
         }
         let blocks = min((count - offset) / bytesPerBlock, maxBlocks - hashes.count)
-        if blocks > 1 { hashes.reserveCapacity(hashes.count + blocks) }
-        while count - offset >= bytesPerBlock, hashes.count < maxBlocks {
-            unsafe close(start + offset)
-            offset += bytesPerBlock
+        if blocks > 0 {
+            unsafe close(start + offset, blocks: blocks)
+            offset += blocks * bytesPerBlock
         }
         guard hashes.count < maxBlocks, offset < count else { return }
         unsafe partial.append(contentsOf: UnsafeRawBufferPointer(start: start + offset, count: count - offset))
     }
 
-    private mutating func close(_ chunk: UnsafeRawPointer) {
-        let hash = unsafe BlockHash.bytes(chunk, count: bytesPerBlock)
-        hashes.append(hashes.isEmpty ? BlockHash.seeded(hash, by: seed) : hash)
+    private mutating func close(_ chunks: UnsafeRawPointer, blocks: Int) {
+        let first = hashes.count
+        hashes.append(contentsOf: repeatElement(0, count: blocks))
+        unsafe hashes.withUnsafeMutableBufferPointer { hashes in
+            guard let place = hashes.baseAddress else { return }
+            unsafe BlockHash.bytes(chunks, size: bytesPerBlock, blocks: blocks, to: place + first)
+        }
+        if first == 0 { hashes[0] = BlockHash.seeded(hashes[0], by: seed) }
     }
 }

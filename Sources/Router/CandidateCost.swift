@@ -57,21 +57,48 @@ extension CostFormula {
             * (dials.valueOfTime + state.profile.dollarsPerSecond)
     }
 
-    /// Dollars that a local candidate costs at least: a prompt takes no less than its tokens alone, and stalls each
-    /// sequence that decodes there for all of it but one step per chunk.
+    /// Dollars that a local candidate costs at least, the draw included: all of it but the price of a miss. A prompt of
+    /// one chunk is priced as it is; a longer one takes no less than its chunks' passes and its tokens alone. It stalls
+    /// each sequence that decodes there for all of it but one step per chunk.
     @inline(__always)
     func localBound(_ column: DecodeColumn, _ state: PodState, _ pace: DecodePace) -> Double {
+        let drawn = (1 + settings.tieBand * (share(of: draw, for: state.id, salt: 1) + column.share) / 2) * Self.slack
         // A pulled prefix spares tokens in a way that this bound does not follow.
-        guard !state.canPull else { return column.bound - dials.valueOfTime * column.step }
-        let prefill = column.missingTokens * pace.leastPrefillPerToken
-        let steps = column.missingTokens / max(settings.prefillChunk - pace.batch, 16) + 1
+        guard !state.canPull else { return (column.bound - dials.valueOfTime * column.step) * drawn }
+        let (prefill, steps) = leastLocalPrefill(column.missingTokens, state, pace)
         let stalled = max(prefill - steps * pace.step, 0) * pace.batch
-        let own = queueing(state) + prefill - column.step
-        return column.bound + dials.valueOfTime * (own + settings.decodeWeight * stalled)
+        let wait = queueing(state)
+        let others = settings.externality * prefill * surroundings.arrivalRate * (wait + prefill / 2)
+        let time = wait + overhead(state) + prefill - column.step + others + settings.decodeWeight * stalled
+        let harm = prefill * state.profile.dollarsPerSecond + eviction(column.missingTokens, state)
+        return (column.bound + dials.valueOfTime * time + harm) * drawn
+    }
+
+    /// Seconds of a prompt computed between a pod's decodes, at least, and the steps that it takes, at most.
+    @inline(__always)
+    private func leastLocalPrefill(
+        _ tokens: Double,
+        _ state: PodState,
+        _ pace: DecodePace
+    ) -> (seconds: Double, steps: Double) {
+        let mixed = state.profile.mixed
+        let scale = state.calibration.prefillScale
+        let chunk = max(settings.prefillChunk - pace.batch, 16)
+        let pass = mixed.base + mixed.perSequence * pace.batch + mixed.perKVToken * pace.kvTokens
+        guard tokens > chunk else {
+            let cached = prompt - tokens
+            let all = tokens + pace.batch
+            let above = max(all - mixed.knee, 0)
+            let linear = mixed.perTokenBelowKnee * min(all, mixed.knee) + mixed.perTokenAboveKnee * above
+            let pairs = mixed.perPair * (tokens * cached + tokens * tokens / 2)
+            return (scale * (pass + linear + pairs + mixed.perKVToken * prompt), 1)
+        }
+        let chunks = tokens / chunk
+        return (scale * chunks * max(pass, 0) + tokens * pace.leastPrefillPerToken, chunks + 1)
     }
 
     @inline(__always)
-    func column(_ part: DecodePart, links: KVLinks) -> DecodeColumn {
+    func column(_ part: DecodePart, links: KVLinks.Bound) -> DecodeColumn {
         let own =
             part.admission + part.step + decodeWeight * part.decode + settings.decodeWeight * part.others
         var transfer = part.missingTokens > 0 ? links.leastFixedCost : 0

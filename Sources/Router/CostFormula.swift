@@ -102,7 +102,7 @@ struct CostFormula {
 
     /// What pairs with this pod cost at least.
     @inline(__always)
-    func row(_ part: PrefillPart, floor: DecodeFloor, links: KVLinks) -> PrefillRow {
+    func row(_ part: PrefillPart, floor: DecodeFloor, links: KVLinks.Bound) -> PrefillRow {
         let own = part.queueing + part.prefill + part.pull + part.overhead
         var transfer = floor.missingTokens > 0 ? links.leastFixedCost : 0
         if links.areSerial {
@@ -149,10 +149,13 @@ struct CostFormula {
         part.others =
             settings.externality * part.prefill * surroundings.arrivalRate * (part.queueing + part.prefill / 2)
         part.busy = part.prefill * state.profile.dollarsPerSecond
-        // New KV displaces old: tokens × P(they would have been hit) × what computing them again costs.
-        let displaced = max(prompt - Double(part.cachedTokens), 0)
-        part.eviction =
-            displaced * settings.reuse * state.profile.prefill.perTokenAboveKnee * state.calibration.prefillScale
+        part.eviction = eviction(prompt - Double(part.cachedTokens), state)
+    }
+
+    /// New KV displaces old: tokens × P(they would have been hit) × what computing them again costs.
+    @inline(__always)
+    func eviction(_ newTokens: Double, _ state: PodState) -> Double {
+        max(newTokens, 0) * settings.reuse * state.profile.prefill.perTokenAboveKnee * state.calibration.prefillScale
             * (dials.valueOfTime + state.profile.dollarsPerSecond)
     }
 

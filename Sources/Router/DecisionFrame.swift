@@ -53,6 +53,8 @@ package struct Candidate: Sendable, Hashable, Codable {
 package struct DecisionFrame: Sendable {
     /// Sorted by endpoint id.
     package private(set) var states: [PodState]
+    /// Some pod can pull a prefix from another.
+    private(set) var anyPulls: Bool
     /// What the states say of decoding, worked out once for all requests that are priced at one moment.
     private(set) var paces: [DecodePace]
     /// Tokens of the prompt's start that each pod holds.
@@ -78,6 +80,7 @@ package struct DecisionFrame: Sendable {
         surroundings: Surroundings = Surroundings()
     ) {
         self.states = states
+        anyPulls = states.contains(where: \.canPull)
         paces = states.map(DecodePace.init)
         self.held = held
         self.prefills = prefills
@@ -94,12 +97,8 @@ package struct DecisionFrame: Sendable {
         links: KVLinks(layouts: [], connectors: [])
     )
 
-    /// The links, with a least cost that holds for pairs which were seen to take less.
-    var boundingLinks: KVLinks {
-        var lowered = links
-        lowered.lower(by: transferCosts.least)
-        return lowered
-    }
+    /// What no transfer costs less than, those of pairs which were seen to take less included.
+    var linkBound: KVLinks.Bound { links.bound(lowered: transferCosts.least) }
 
     /// Seconds that a pod needs for the request's adapter.
     @inline(__always)
@@ -156,6 +155,7 @@ package struct DecisionFrame: Sendable {
     @inline(__always)
     package mutating func update(_ pod: Int, _ change: (inout PodState) -> Void) {
         change(&states[pod])
+        if states[pod].canPull { anyPulls = true }
         paces[pod] = DecodePace(states[pod])
     }
 }

@@ -17,6 +17,10 @@ import CostModel
 package struct DecisionSearch: Sendable {
     private var rows: [PrefillRow] = []
     private var columns: [DecodeColumn] = []
+    /// What each column was made of.
+    private var parts: [DecodePart] = []
+    /// What each costs at least as a local candidate.
+    private var bounds: [Double] = []
     /// What every decode pod cost at least in the last search.
     private(set) var floor = DecodeFloor()
 
@@ -39,23 +43,21 @@ package struct DecisionSearch: Sendable {
         }
     }
 
-    /// What the search walks through.
+    /// What the search is told. The frame is passed beside it: a copy would cost as much as pricing a pod.
     private struct Problem {
         let formula: CostFormula
-        let frame: DecisionFrame
         let peer: Peer?
 
         init(_ formula: CostFormula, _ frame: DecisionFrame) {
             self.formula = formula
-            self.frame = frame
             peer = frame.peer
         }
 
         @inline(__always)
-        func prefillPart(_ pod: Int) -> PrefillPart {
+        func prefillPart(_ pod: Int, _ frame: DecisionFrame) -> PrefillPart {
             var part =
-                if let stored = stored(pod) {
-                    loaded(pod, stored, isLocal: false)
+                if let stored = Self.stored(pod, frame) {
+                    loaded(pod, stored, isLocal: false, frame)
                 } else {
                     formula.prefillPart(
                         pod: pod,
@@ -71,8 +73,8 @@ package struct DecisionSearch: Sendable {
         }
 
         @inline(__always)
-        func localPart(_ pod: Int) -> PrefillPart {
-            if let stored = stored(pod) { return loaded(pod, stored, isLocal: true) }
+        func localPart(_ pod: Int, _ frame: DecisionFrame) -> PrefillPart {
+            if let stored = Self.stored(pod, frame) { return loaded(pod, stored, isLocal: true, frame) }
             return formula.localPart(
                 pod: pod,
                 frame.states[pod],
@@ -83,11 +85,13 @@ package struct DecisionSearch: Sendable {
         }
 
         @inline(__always)
-        private func stored(_ pod: Int) -> StoredPrefix? { frame.stored.isEmpty ? nil : frame.stored[pod] }
+        private static func stored(_ pod: Int, _ frame: DecisionFrame) -> StoredPrefix? {
+            frame.stored.isEmpty ? nil : frame.stored[pod]
+        }
 
         /// A prompt whose start comes from a shared store: held, for the price of the transfer.
         @inline(never)
-        private func loaded(_ pod: Int, _ stored: StoredPrefix, isLocal: Bool) -> PrefillPart {
+        private func loaded(_ pod: Int, _ stored: StoredPrefix, isLocal: Bool, _ frame: DecisionFrame) -> PrefillPart {
             let (state, links) = (frame.states[pod], frame.links)
             var part =
                 isLocal
@@ -98,16 +102,18 @@ package struct DecisionSearch: Sendable {
             return part
         }
 
-        /// What a local candidate costs at least.
+        /// What a local candidate costs at least, the draw included.
         @inline(__always)
-        func localBound(_ column: DecodeColumn, _ pod: Int) -> Double {
+        func localBound(_ column: DecodeColumn, _ pod: Int, _ frame: DecisionFrame) -> Double {
             // A loaded prefix spares tokens in a way that the usual bound does not follow.
-            guard stored(pod) == nil else { return column.bound - formula.dials.valueOfTime * column.step }
+            guard Self.stored(pod, frame) == nil else {
+                return (column.bound - formula.dials.valueOfTime * column.step) * CostFormula.slack
+            }
             return formula.localBound(column, frame.states[pod], frame.paces[pod])
         }
 
         @inline(__always)
-        func decodePart(_ pod: Int) -> DecodePart {
+        func decodePart(_ pod: Int, _ frame: DecisionFrame) -> DecodePart {
             var part = formula.decodePart(pod: pod, frame.states[pod], frame.paces[pod], held: frame.held[pod])
             part.admission += frame.adapterDelay(pod)
             return part
@@ -131,22 +137,23 @@ package struct DecisionSearch: Sendable {
             draw: draw
         )
         let problem = Problem(formula, frame)
-        prepare(problem)
+        prepare(problem, frame)
         var best = Best()
-        pairs(problem, into: &best)
-        locals(problem, guarded: true, into: &best)
-        if !best.isFound { locals(problem, guarded: false, into: &best) }
+        pairs(problem, frame, into: &best)
+        locals(problem, frame, guarded: true, into: &best)
+        if !best.isFound { locals(problem, frame, guarded: false, into: &best) }
         guard best.isFound else { return nil }
-        return candidate(best, problem)
+        return candidate(best, problem, frame)
     }
 
-    private mutating func prepare(_ problem: Problem) {
+    private mutating func prepare(_ problem: Problem, _ frame: DecisionFrame) {
         rows.removeAll(keepingCapacity: true)
         columns.removeAll(keepingCapacity: true)
-        let links = problem.frame.boundingLinks
+        parts.removeAll(keepingCapacity: true)
+        let links = frame.linkBound
         var floor = DecodeFloor()
-        for pod in problem.frame.decodes {
-            let part = problem.decodePart(pod)
+        for pod in frame.decodes {
+            let part = problem.decodePart(pod, frame)
             let column = problem.formula.column(part, links: links)
             floor.bound = min(floor.bound, column.bound)
             floor.withTransfer = min(floor.withTransfer, column.bound + column.transferBound)
@@ -156,34 +163,50 @@ package struct DecisionSearch: Sendable {
             floor.missingTokens = min(floor.missingTokens, part.missingTokens)
             floor.network = max(floor.network, part.network)
             columns.append(column)
+            parts.append(part)
         }
-        for pod in problem.frame.prefills {
-            rows.append(problem.formula.row(problem.prefillPart(pod), floor: floor, links: links))
+        for pod in frame.prefills {
+            rows.append(problem.formula.row(problem.prefillPart(pod, frame), floor: floor, links: links))
         }
         self.floor = floor
     }
 
-    private func locals(_ problem: Problem, guarded: Bool, into best: inout Best) {
-        let frame = problem.frame
-        let formula = problem.formula
+    private mutating func locals(_ problem: Problem, _ frame: DecisionFrame, guarded: Bool, into best: inout Best) {
+        // The most promising one first: the others are pruned against it.
+        bounds.removeAll(keepingCapacity: true)
+        var first = 0
         for j in columns.indices {
-            let pod = frame.decodes[j]
-            let bound = problem.localBound(columns[j], pod)
-            guard bound * CostFormula.slack <= best.total else { continue }
-            let part = problem.localPart(pod)
-            let decode = problem.decodePart(pod)
-            if guarded, frame.states[pod].role == .decode,
-                !formula.keepsGuard(part, decode, localShare: frame.states[pod].localShare)
-            {
-                continue
-            }
-            guard !formula.isTooDear(part, decode) else { continue }
-            let cost = formula.local(part, decode, batch: frame.states[pod].batch)
-            best.take(formula.drawn(cost.total, part.share), order: j, row: nil, column: j)
+            bounds.append(problem.localBound(columns[j], frame.decodes[j], frame))
+            if bounds[j] < bounds[first] { first = j }
+        }
+        if !columns.isEmpty { priceLocal(first, problem, frame, guarded: guarded, into: &best) }
+        for j in columns.indices where j != first && bounds[j] <= best.total {
+            priceLocal(j, problem, frame, guarded: guarded, into: &best)
         }
     }
 
-    private func pairs(_ problem: Problem, into best: inout Best) {
+    private func priceLocal(
+        _ j: Int,
+        _ problem: Problem,
+        _ frame: DecisionFrame,
+        guarded: Bool,
+        into best: inout Best
+    ) {
+        let formula = problem.formula
+        let pod = frame.decodes[j]
+        let part = problem.localPart(pod, frame)
+        let decode = parts[j]
+        if guarded, frame.states[pod].role == .decode,
+            !formula.keepsGuard(part, decode, localShare: frame.states[pod].localShare)
+        {
+            return
+        }
+        guard !formula.isTooDear(part, decode) else { return }
+        let cost = formula.local(part, decode, batch: frame.states[pod].batch)
+        best.take(formula.drawn(cost.total, part.share), order: j, row: nil, column: j)
+    }
+
+    private func pairs(_ problem: Problem, _ frame: DecisionFrame, into best: inout Best) {
         guard !rows.isEmpty, !columns.isEmpty else { return }
         // The most promising pair of the most promising row first: all others are pruned against it.
         var first = 0
@@ -198,21 +221,21 @@ package struct DecisionSearch: Sendable {
                 column = j
             }
         }
-        price(first, column, problem, into: &best)
+        price(first, column, problem, frame, into: &best)
         for i in rows.indices where rows[i].least <= best.total {
             let bounds = problem.formula.bounds(rows[i])
             for j in columns.indices where bounds.pair(columns[j]) <= best.total {
-                price(i, j, problem, into: &best)
+                price(i, j, problem, frame, into: &best)
             }
         }
     }
 
     @inline(never)
-    private func price(_ i: Int, _ j: Int, _ problem: Problem, into best: inout Best) {
-        let p = problem.prefillPart(problem.frame.prefills[i])
-        let d = problem.decodePart(problem.frame.decodes[j])
+    private func price(_ i: Int, _ j: Int, _ problem: Problem, _ frame: DecisionFrame, into best: inout Best) {
+        let p = problem.prefillPart(frame.prefills[i], frame)
+        let d = parts[j]
         guard p.mayPair, d.mayPair, d.pod != p.pod else { return }
-        let link = problem.frame.link(p, d)
+        let link = frame.link(p, d)
         guard link.isAllowed, !problem.formula.isTooDear(p, d) else { return }
         let cost = problem.formula.pair(p, d, link)
         let total = problem.formula.drawn(cost.total, (p.share + d.share) / 2)
@@ -220,18 +243,17 @@ package struct DecisionSearch: Sendable {
     }
 
     /// Works the winner out again, with all its terms.
-    private func candidate(_ best: Best, _ problem: Problem) -> Candidate {
+    private func candidate(_ best: Best, _ problem: Problem, _ frame: DecisionFrame) -> Candidate {
         let formula = problem.formula
-        let frame = problem.frame
         let pod = frame.decodes[best.column]
-        let decode = problem.decodePart(pod)
+        let decode = parts[best.column]
         guard let row = best.row else {
-            let part = problem.localPart(pod)
+            let part = problem.localPart(pod, frame)
             let cost = formula.local(part, decode, batch: frame.states[pod].batch)
             let terms = formula.terms(part, decode, cost)
             return candidate(part, decode, isLocal: true, terms, total: best.total, in: frame)
         }
-        let part = problem.prefillPart(frame.prefills[row])
+        let part = problem.prefillPart(frame.prefills[row], frame)
         let cost = formula.pair(part, decode, frame.link(part, decode))
         let terms = formula.terms(part, decode, cost)
         return candidate(part, decode, isLocal: false, terms, total: best.total, in: frame)
@@ -282,9 +304,9 @@ package struct DecisionSearch: Sendable {
             draw: draw
         )
         let problem = Problem(formula, frame)
-        let decodes = frame.decodes.map(problem.decodePart)
-        var all = rankedLocals(problem, decodes)
-        for p in frame.prefills.map(problem.prefillPart) where p.mayPair {
+        let decodes = frame.decodes.map { problem.decodePart($0, frame) }
+        var all = rankedLocals(problem, frame, decodes)
+        for p in frame.prefills.map({ problem.prefillPart($0, frame) }) where p.mayPair {
             for d in decodes where d.mayPair && d.pod != p.pod {
                 let link = frame.link(p, d)
                 let cost = formula.pair(p, d, link)
@@ -305,11 +327,11 @@ package struct DecisionSearch: Sendable {
         }.map(\.element)
     }
 
-    private func rankedLocals(_ problem: Problem, _ decodes: [DecodePart]) -> [Candidate] {
+    private func rankedLocals(_ problem: Problem, _ frame: DecisionFrame, _ decodes: [DecodePart]) -> [Candidate] {
         let formula = problem.formula
         return decodes.map { decode in
-            let state = problem.frame.states[decode.pod]
-            let part = problem.localPart(decode.pod)
+            let state = frame.states[decode.pod]
+            let part = problem.localPart(decode.pod, frame)
             let cost = formula.local(part, decode, batch: state.batch)
             let fails = state.role == .decode && !formula.keepsGuard(part, decode, localShare: state.localShare)
             return candidate(
@@ -318,7 +340,7 @@ package struct DecisionSearch: Sendable {
                 isLocal: true,
                 formula.terms(part, decode, cost),
                 total: formula.drawn(cost.total, part.share),
-                in: problem.frame,
+                in: frame,
                 ineligible: formula.isTooDear(part, decode) ? .overPrice : fails ? .tpotGuard : nil
             )
         }
@@ -377,6 +399,7 @@ struct PairBounds {
 extension DecisionFrame {
     /// The pod that holds most of the prompt among those in play, where any pod can pull.
     var peer: Peer? {
+        guard anyPulls else { return nil }
         let p = bestHolder(among: prefills)
         let d = bestHolder(among: decodes)
         guard let best = p.map({ p in d.map { held[$0] > held[p] ? $0 : p } ?? p }) ?? d else { return nil }

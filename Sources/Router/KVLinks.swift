@@ -61,8 +61,16 @@ package struct KVLinks: Sendable {
         leastFixedCost = links.lazy.filter(\.isAllowed).map(\.fixedCost.rawValue).min() ?? 0
     }
 
-    /// Lowers the least cost for pairs that were seen to take less.
-    mutating func lower(by extra: Double) { leastFixedCost = max(leastFixedCost + min(extra, 0), 0) }
+    /// What bounds every link's cost from below.
+    struct Bound {
+        var leastFixedCost: Double
+        var areSerial: Bool
+    }
+
+    /// `extra`: the least that was learned of any pair, beyond what is known of its link.
+    func bound(lowered extra: Double) -> Bound {
+        Bound(leastFixedCost: max(leastFixedCost + min(extra, 0), 0), areSerial: areSerial)
+    }
 
     @inline(__always)
     package subscript(_ p: Int, _ d: Int) -> Link {

@@ -63,17 +63,20 @@ extension Router {
         return .chosen(Choice(candidate: chosen, facts: facts, dials: dials, settings: settings, draw: draw))
     }
 
+    @inline(__always)
     func dials(of request: InferenceRequest) -> Dials {
         control.applied(to: options.classes[options.classIndex(of: request.priority)].dials)
     }
 
     /// Settings, with what was learned in place of defaults.
+    @inline(__always)
     var currentSettings: CostSettings {
         var settings = options.settings
         settings.reuse = reuse.share
         return settings
     }
 
+    @inline(__always)
     func facts(of request: InferenceRequest, priceLimit: Dollars?, arrivedAt: Instant) -> RequestFacts {
         RequestFacts(
             id: request.id,
@@ -85,7 +88,7 @@ extension Router {
             serviceLevel: options.serviceLevel(of: request),
             waited: now - arrivedAt,
             priceLimit: priceLimit,
-            externalID: request.externalID.isEmpty ? nil : request.externalID
+            externalID: options.recordedShare > 0 && !request.externalID.isEmpty ? request.externalID : nil
         )
     }
 

@@ -43,6 +43,7 @@ extension Router {
     /// Arrival plus eight times the prompt's work, in milliseconds of Unix time: engines serve the lowest first, so short
     /// prompts overtake, and long ones age (in the simulator any factor from 4 to 64 does). A priority class is worth the
     /// longest hold. Both ends of a pair see the same body, so both pools must want the same.
+    @inline(__always)
     private func enginePriority(_ request: InferenceRequest, _ choice: Choice) -> Int? {
         guard !options.enginePriority.isEmpty else { return nil }
         let placement = choice.candidate.placement

@@ -138,20 +138,14 @@ extension Router {
     }
 
     /// Where an endpoint stands in the arrays; nil when it left the fleet.
-    func index(of id: EndpointID) -> Int? {
-        var low = 0
-        var high = fleet.endpoints.count
-        while low < high {
-            let middle = (low + high) / 2
-            let found = fleet.endpoints[middle].endpoint.id
-            if found == id { return middle }
-            if found < id { low = middle + 1 } else { high = middle }
-        }
-        return nil
-    }
+    ///
+    /// Inlined, like all that reads a part of the Router while it changes: a call would copy the whole of it first.
+    @inline(__always)
+    func index(of id: EndpointID) -> Int? { fleet.index(of: id) }
 
     mutating func forgetPools() {
         pools.removeAll(keepingCapacity: true)
+        lastPool = nil
         poolsExpire = healths.compactMap { $0.pauseEnd(after: now) }.min()
     }
 
@@ -160,7 +154,11 @@ extension Router {
         if let expire = poolsExpire, now >= expire { forgetPools() }
         let priority = options.constraints.isEmpty ? 0 : request.priority
         let key = PoolKey(model: request.model, pool: request.pool, priority: priority)
-        if let known = pools[key] { return known }
+        if let last = lastPool, last.key == key { return last.pool }
+        if let known = pools[key] {
+            lastPool = (key, known)
+            return known
+        }
         let made = Eligibility.pool(
             for: key,
             statuses: fleet.endpoints,
@@ -170,7 +168,28 @@ extension Router {
         )
         if pools.count >= Self.maximumPools { pools.removeAll(keepingCapacity: true) }
         pools[key] = made
+        lastPool = (key, made)
         return made
+    }
+}
+
+extension FleetSnapshot {
+    /// The place of an endpoint among `endpoints`, which are sorted.
+    func index(of id: EndpointID) -> Int? {
+        // Ids are given out in order: in a fleet that nobody has left, an id's place is its distance from the first.
+        if let first = endpoints.first?.endpoint.id, first <= id {
+            let guess = Int(id.rawValue - first.rawValue)
+            if guess < endpoints.count, endpoints[guess].endpoint.id == id { return guess }
+        }
+        var low = 0
+        var high = endpoints.count
+        while low < high {
+            let middle = (low + high) / 2
+            let found = endpoints[middle].endpoint.id
+            if found == id { return middle }
+            if found < id { low = middle + 1 } else { high = middle }
+        }
+        return nil
     }
 }
 

@@ -3,9 +3,33 @@
 
 import CostModel
 
-/// A request that was dispatched and has not ended.
+/// A request that was dispatched and has not ended: what is asked of it until then. Its prefix keys are not kept.
 struct InFlight: Sendable {
-    var request: InferenceRequest
+    /// What of a request counts once it has been dispatched.
+    struct Facts: Sendable {
+        var id: RequestID
+        var model: String?
+        var promptTokens: Int
+        var outputTokens: Int
+        var promptBytes: Int
+        var isInference: Bool
+        var reportsFirstToken: Bool
+        var serviceLevel: ServiceLevel
+
+        /// `serviceLevel`: the request's own, else what configuration says.
+        init(_ request: InferenceRequest, serviceLevel: ServiceLevel) {
+            id = request.id
+            model = request.model
+            promptTokens = request.promptTokens
+            outputTokens = request.outputTokens
+            promptBytes = request.promptBytes
+            isInference = request.isInference
+            reportsFirstToken = request.reportsFirstToken
+            self.serviceLevel = serviceLevel
+        }
+    }
+
+    var request: Facts
     var placement: Placement
     var arrivedAt: Instant
     var dispatchedAt: Instant
@@ -43,7 +67,7 @@ extension Router {
         }
         let placement = choice.candidate.placement
         var entry = InFlight(
-            request: request,
+            request: InFlight.Facts(request, serviceLevel: choice.facts.serviceLevel),
             placement: placement,
             arrivedAt: now - choice.facts.waited,
             dispatchedAt: now,
@@ -88,7 +112,7 @@ extension Router {
             }
             refresh(d)
         }
-        if let p = index(of: placement.prefiller) { refresh(p) }
+        if placement.prefiller != placement.destination, let p = index(of: placement.prefiller) { refresh(p) }
         inFlight[request.id] = entry
         counts.tokensInFlight += request.promptTokens
         if options.sharesWork { share(entry) }
@@ -126,7 +150,12 @@ extension Router {
     mutating func follow(_ request: InferenceRequest, at index: Int, _ placement: Placement) {
         guard inFlight.count < Self.maximumInFlight else { return }
         ledgers[index].begin()
-        inFlight[request.id] = InFlight(request: request, placement: placement, arrivedAt: now, dispatchedAt: now)
+        inFlight[request.id] = InFlight(
+            request: InFlight.Facts(request, serviceLevel: request.serviceLevel),
+            placement: placement,
+            arrivedAt: now,
+            dispatchedAt: now
+        )
     }
 
     mutating func firstToken(_ id: RequestID, into actions: inout [RouterAction]) {
@@ -180,7 +209,7 @@ extension Router {
     private mutating func steer(_ entry: InFlight, _ outcome: Outcome) {
         guard options.control != nil, let terms = entry.terms else { return }
         var isMet: Bool?
-        let level = options.serviceLevel(of: entry.request)
+        let level = entry.request.serviceLevel
         if outcome.kind == .completed, let firstToken = entry.firstTokenAt {
             let isInTime = level.ttft.map { firstToken - entry.arrivedAt <= $0 } ?? true
             let steps = Double(max((outcome.outputTokens ?? entry.request.outputTokens) - 1, 1))

@@ -8,6 +8,7 @@ extension Router {
     /// Sequences that an engine runs at once (vLLM's default): a longer batch would wait in the engine.
     static let maximumSequences = 256.0
 
+    @inline(__always)
     func bindsLate(_ request: InferenceRequest) -> Bool {
         monitor.isTrusted && (request.ruledBy.flatMap { options.bindingByPool[$0] } ?? options.binding) == .late
     }
@@ -58,6 +59,7 @@ extension Router {
     /// Backlog below which a pod is given its next prompt: the mean prompt's work, at least two control delays so that it
     /// does not stand idle, at most half a second. In the simulator a third of that cost 3 % of mean TTFT at 1.6 × the
     /// load of Mooncake's trace and 7 % at 2.0 ×: what is known of a pod's end is stale, and it stood idle.
+    @inline(__always)
     var openBelow: Double {
         let delay = max(2 * options.queue.controlDelay.rawValue, 0.015)
         return min(max(options.queue.backlogShare * meanWork, delay), max(options.queue.maximumBacklog.rawValue, delay))

@@ -72,6 +72,7 @@ extension Router {
     }
 
     /// A sample by the request's number: the same requests whatever else happens.
+    @inline(__always)
     private func isRecorded(_ id: RequestID) -> Bool {
         options.recordedShare > 0 && records.count < Self.maximumRecords
             && Double(mixed(id.rawValue) >> 11) * 0x1p-53 < options.recordedShare

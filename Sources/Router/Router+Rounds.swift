@@ -156,7 +156,7 @@ extension DecisionFrame {
         let held = hold.held(by: state.id)
         if state.role != .decode {
             let part = formula.prefillPart(pod: pod, state, held: held, peer: hold.peer, links: links)
-            let row = formula.row(part, floor: hold.floor, links: boundingLinks)
+            let row = formula.row(part, floor: hold.floor, links: linkBound)
             if part.mayPair, row.least <= hold.cost { return true }
         }
         guard state.role != .prefill else { return false }

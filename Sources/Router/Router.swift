@@ -35,6 +35,8 @@ package struct Router: Sendable {
     var frame = DecisionFrame.empty
 
     var pools: [PoolKey: CandidatePool] = [:]
+    /// The pool that was asked for last: most requests of a fleet are for one, and comparing costs less than hashing.
+    var lastPool: (key: PoolKey, pool: CandidatePool)?
     /// When a pause ends, so that pools must be worked out again.
     var poolsExpire: Instant?
 

@@ -70,6 +70,8 @@ struct MetricStore: Sendable {
     private(set) var tokensInFlight = 0
     private(set) var fleet = FleetSnapshot.empty
     private var flights: [RequestID: Flight] = [:]
+    /// The model that was asked for last: most requests of a fleet are for one, and comparing costs less than hashing.
+    private var lastModel = (name: "", number: 0)
 
     var requestsInFlight: Int { flights.count }
 
@@ -80,6 +82,8 @@ struct MetricStore: Sendable {
         for status in snapshot.endpoints {
             for name in status.endpoint.servedModels ?? [] { _ = models.number(for: name) }
         }
+        // Its number may be another one now.
+        lastModel = ("", models.existing(""))
         while modelCells.count < models.names.count { modelCells.append(ModelCells()) }
         fleet = snapshot
     }
@@ -88,12 +92,17 @@ struct MetricStore: Sendable {
         guard flights.count < Self.maximumFlights else { return }
         flights[request.id] = Flight(
             arrivedAt: now,
-            model: request.model.map { models.existing($0) } ?? 0,
+            model: request.model.map { number(ofModel: $0) } ?? 0,
             streams: request.streams,
             isInference: request.isInference,
             promptTokens: request.promptTokens,
             serviceLevel: request.serviceLevel
         )
+    }
+
+    private mutating func number(ofModel name: String) -> Int {
+        if lastModel.name != name { lastModel = (name, models.existing(name)) }
+        return lastModel.number
     }
 
     mutating func decided(_ wall: Seconds) { decisionDuration.observe(wall.rawValue) }

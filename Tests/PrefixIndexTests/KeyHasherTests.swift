@@ -29,6 +29,32 @@ struct KeyHasherTests {
         return hasher.finish()
     }
 
+    @Test("Blocks hashed together are hashed as each alone", arguments: [16, 64, 200, 256, 257, 999])
+    func together(size: Int) {
+        let text = Self.text(size * 7, seed: 5)
+        var hashes = [UInt64](repeating: 0, count: 7)
+        unsafe text.withUnsafeBytes { text in
+            guard let start = text.baseAddress else { return }
+            unsafe hashes.withUnsafeMutableBufferPointer {
+                guard let room = $0.baseAddress else { return }
+                unsafe BlockHash.bytes(start, size: size, blocks: 7, to: room)
+            }
+            for block in 0..<7 {
+                #expect(unsafe hashes[block] == BlockHash.bytes(start + block * size, count: size))
+            }
+        }
+    }
+
+    @Test("Room made beforehand changes no key")
+    func expected() {
+        let text = Self.text(1_000, seed: 6)
+        for count in [0, 64, 1_000, 1 << 40, -1] {
+            var hasher = TextKeyHasher(model: "m", cacheSalt: nil, bytesPerBlock: 64, expectedBytes: count)
+            unsafe text.withUnsafeBytes { unsafe hasher.update($0) }
+            #expect(hasher.finish() == Self.keys(text))
+        }
+    }
+
     @Test("any way of cutting the text gives the same keys", arguments: 0..<20 as Range<UInt64>)
     func splitInvariance(seed: UInt64) {
         var random = SplitMix64(seed: seed)

@@ -25,6 +25,10 @@ void ix_release(void *start, size_t bytes);
 // Gives whole pages back to the system; they read as zero afterwards.
 void ix_discard(void *start, size_t bytes);
 
+// XXH3-64 of each of `blocks` blocks of `bytes` bytes, one behind the other. 0, and nothing is hashed, where the processor has
+// no wider vectors than the compiler takes for granted.
+int ix_hash_blocks(const void *start, size_t bytes, size_t blocks, uint64_t *hashes);
+
 IX_INLINE void ix_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 
 IX_INLINE uint64_t ix_word(const void *address) {

@@ -43,7 +43,7 @@ struct InferenceBodyReader: ~Copyable {
 
     /// Reads the body of a request to `api`.
     mutating func read(_ body: borrowing PaddedBytes, of api: InferenceAPI) throws(APIError) -> InferenceBody {
-        let (bytesPerBlock, tokensPerBlock) = (bytesPerBlock, tokensPerBlock)
+        let (bytesPerBlock, tokensPerBlock, expectedBytes) = (bytesPerBlock, tokensPerBlock, body.count)
         do throws(JSONReadError) {
             return try parser.parse(body) { root throws(APIError) in
                 guard root.isObject else { throw APIError(status: 400, message: "the request body is no JSON object") }
@@ -64,7 +64,12 @@ struct InferenceBodyReader: ~Copyable {
                 }
                 let salt = fields.cacheSalt?.string
                 var prompt = PromptReader(
-                    text: TextKeyHasher(model: model, cacheSalt: salt, bytesPerBlock: bytesPerBlock),
+                    text: TextKeyHasher(
+                        model: model,
+                        cacheSalt: salt,
+                        bytesPerBlock: bytesPerBlock,
+                        expectedBytes: expectedBytes
+                    ),
                     tokens: TokenKeyHasher(model: model, cacheSalt: salt, tokensPerBlock: tokensPerBlock)
                 )
                 prompt.read(fields, of: api)

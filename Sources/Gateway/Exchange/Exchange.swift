@@ -11,14 +11,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     /// Gone once the call is over, which also parts the two from each other.
     private var call: (any GRPCCall)?
     ///
-    /// Not checked for overlapping accesses, like the body: both change by themselves, and call nobody meanwhile.
+    /// Not checked for overlapping accesses, like all that is marked so here: each changes by itself, and calls nobody meanwhile.
     @exclusivity(unchecked) private var machine: ExchangeMachine
     /// In place of `machine` where Envoy only lets us watch.
     @exclusivity(unchecked) private var observation: ObservationMachine?
     private var head = RequestHead()
     private var subset: [String]?
     /// By the path alone.
-    private var api = InferenceAPI.other
+    private var api: InferenceAPI { head.api }
     /// The request's body: gathered once, parsed where it lies, sent on from there.
     @exclusivity(unchecked) private var body = PaddedBytes()
     /// Bytes of the budget that the body has.
@@ -105,9 +105,9 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         let endOfStream = message.endOfStream
         switch message.phase {
         case .requestHeaders:
-            guard let head = service.heads.requestHead(of: message) else { return handle(.violation(Self.malformed)) }
-            self.head = head
-            api = InferenceAPI(path: head.path)
+            guard service.heads.readRequestHead(of: message, into: &head) else {
+                return handle(.violation(Self.malformed))
+            }
             readSubset(of: message)
             handle(
                 .requestHeaders(endOfStream: endOfStream, contentLength: head.contentLength, modes: message.modes)

@@ -8,6 +8,8 @@ internal import Router
 struct RequestHead: Sendable, Hashable {
     var method = ""
     var path = ""
+    /// By the path alone.
+    var api = InferenceAPI.other
     var externalID = ""
     var contentLength: Int?
     var serviceLevel = ServiceLevel()
@@ -74,14 +76,15 @@ struct HeadReader {
         }
     }
 
+    /// Sorted by length.
     private let requestFields: [Name]
-    /// Bit n: a name of n bytes is among them. Most headers are told by their length to be none.
-    private let lengths: UInt64
+    /// Where in them the names of each length begin: most headers are told by their length to be none.
+    private let starts: [Int]
     /// Of the request before.
-    private var last = (method: "", path: "")
+    private var last = (method: "", path: "", api: InferenceAPI.other)
 
     init(_ names: HeaderNames) {
-        requestFields =
+        let names =
             [
                 Name(":method", .method), Name(":path", .path), Name(names.requestID, .externalID),
                 Name("content-length", .contentLength), Name(names.destination, .destination),
@@ -91,28 +94,34 @@ struct HeadReader {
             + names.sloTPOT.enumerated().map { Name($1, .tpot(rank: $0)) }
             + names.objective.enumerated().map { Name($1, .objective(rank: $0)) }
             + names.session.enumerated().map { Name($1, .session(rank: $0)) }
-        lengths = requestFields.reduce(0) { $0 | 1 << UInt64(min($1.count, 63)) }
+        requestFields = names.sorted { $0.count < $1.count }
+        let longest = requestFields.last?.count ?? 0
+        starts = (0...longest + 1).map { length in names.count { $0.count < length } }
     }
 
     private func field(named name: UnsafeRawBufferPointer) -> RequestField? {
-        guard lengths >> UInt64(min(name.count, 63)) & 1 != 0 else { return nil }
+        guard name.count + 1 < starts.count else { return nil }
+        let range = starts[name.count]..<starts[name.count + 1]
+        guard !range.isEmpty else { return nil }
         let start = unsafe name.firstWord
-        for index in requestFields.indices where unsafe requestFields[index].equals(name, start) {
-            return requestFields[index].field
-        }
+        for index in range where unsafe requestFields[index].equals(name, start) { return requestFields[index].field }
         return nil
     }
 
-    /// - Returns: nil where the message is malformed.
-    mutating func requestHead(of message: borrowing ProcessingRequest) -> RequestHead? {
-        var head = RequestHead()
+    /// Reads into `head`, which must be fresh.
+    ///
+    /// - Returns: false where the message is malformed.
+    mutating func readRequestHead(of message: borrowing ProcessingRequest, into head: inout RequestHead) -> Bool {
         var ranks = (ttft: Int.max, tpot: Int.max, objective: Int.max, session: Int.max)
         let isWhole = unsafe message.forEachHeader { name, value in
             guard let field = unsafe field(named: name) else { return }
             // Most requests of a loop are alike in these, and share the strings.
-            if field == .path, unsafe value.equals(string: last.path) { return head.path = last.path }
-            if field == .method, unsafe value.equals(string: last.method) { return head.method = last.method }
-            if field == .contentLength { return head.contentLength = unsafe value.natural }
+            switch field {
+            case .path where unsafe value.equals(string: last.path): return head.path = last.path
+            case .method where unsafe value.equals(string: last.method): return head.method = last.method
+            case .contentLength: return head.contentLength = unsafe value.natural
+            default: break
+            }
             let text = unsafe String(decoding: value, as: UTF8.self)
             switch field {
             case .method: head.method = text
@@ -135,9 +144,12 @@ struct HeadReader {
                 (head.session, ranks.session) = (text, rank)
             }
         }
-        guard isWhole else { return nil }
-        last = (head.method, head.path)
-        return head
+        guard isWhole else { return false }
+        if head.method != last.method || head.path != last.path {
+            last = (head.method, head.path, InferenceAPI(path: head.path))
+        }
+        head.api = last.api
+        return true
     }
 
     /// - Returns: nil where the message is malformed.
@@ -176,7 +188,7 @@ struct HeadReader {
 
 extension UnsafeRawBufferPointer {
     /// The first eight bytes, or all of fewer, as a number.
-    fileprivate var firstWord: UInt64 {
+    var firstWord: UInt64 {
         guard count < 8 else { return unsafe loadUnaligned(as: UInt64.self) }
         var word: UInt64 = 0
         for index in 0..<count { word |= unsafe UInt64(self[index]) << UInt64(8 * index) }

@@ -27,10 +27,25 @@ struct RouteAnswers {
     }
 
     private static func place(_ destinations: String, _ prefiller: String?) -> Int {
-        // FNV-1a.
+        // FNV-1a's multiplication, of eight bytes at a time.
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for byte in destinations.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        for byte in (prefiller ?? "").utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        add(destinations, to: &hash)
+        if let prefiller { add(prefiller, to: &hash) }
         return Int((hash ^ hash >> 32) & UInt64(places - 1))
+    }
+
+    private static func add(_ text: String, to hash: inout UInt64) {
+        var text = text
+        text.withUTF8 { utf8 in
+            let bytes = UnsafeRawBufferPointer(utf8)
+            var index = 0
+            while index < bytes.count {
+                let word = unsafe UnsafeRawBufferPointer(rebasing: bytes[index...]).firstWord
+                hash = (hash ^ word) &* 0x100_0000_01B3
+                // The product's high bits are where all of the word has been.
+                hash ^= hash >> 29
+                index += 8
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ final class LoopPicker: Picker, @unchecked Sendable {
     /// A request from its decision's being asked for to its end.
     private struct Open {
         let exchange: any PendingExchange
+        let since: MonotonicTime
         var isRouted = false
-        let deadline: LoopTimer?
     }
 
     /// A request whose prompt an engine cuts into tokens, and how long that may take.
@@ -34,6 +34,10 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private var numbers: RequestNumbers
     private var open: [RequestID: Open] = [:]
     private var unread: [RequestID: Unread] = [:]
+    private var uploads = Uploads()
+    /// Whether a look at what is open, or on its way, is already scheduled.
+    private var willLookAtOpen = false
+    private var willLookAtUploads = false
 
     init(host: RouterHost, loop: EventLoop, timeout: Duration?, uploadTimeout: Duration?, tokens: PromptTokens?) {
         self.host = host
@@ -51,14 +55,30 @@ final class LoopPicker: Picker, @unchecked Sendable {
     // MARK: - Picker
 
     func uploadBegan(of exchange: any PendingExchange) -> (any UploadDeadline)? {
-        // Held until the exchange cancels it, at its end at the latest. A weak reference would make every other one slow.
-        uploadTimeout.map { loop.schedule(after: $0) { exchange.stalled() } }
+        guard let uploadTimeout else { return nil }
+        if !willLookAtUploads {
+            willLookAtUploads = true
+            lookAtUploads(after: uploadTimeout)
+        }
+        return Upload(picker: self, token: uploads.add(exchange, at: loop.now))
+    }
+
+    /// A body on its way. Its exchange is held until it cancels this, at its end at the latest: a weak reference would make
+    /// every other one slow.
+    private struct Upload: UploadDeadline {
+        let picker: LoopPicker
+        let token: Uploads.Token
+
+        func cancel() { picker.uploads.remove(token) }
     }
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         let id = request.id
-        let deadline = timeout.map { loop.schedule(after: $0) { [self] in expire(id) } }
-        open[id] = Open(exchange: exchange, deadline: deadline)
+        open[id] = Open(exchange: exchange, since: loop.now)
+        if let timeout, !willLookAtOpen {
+            willLookAtOpen = true
+            lookAtOpen(after: timeout)
+        }
         guard let tokens, tokens.concerns(request) else {
             return host.arrived(request, keys: request.tokenKeys == nil ? .text : .request, on: self)
         }
@@ -124,8 +144,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
     }
 
     private func forget(_ id: RequestID) {
-        guard let request = open.removeValue(forKey: id) else { return }
-        request.deadline?.cancel()
+        open.removeValue(forKey: id)
         stopReading(id)
     }
 
@@ -134,6 +153,30 @@ final class LoopPicker: Picker, @unchecked Sendable {
     }
 
     // MARK: - Deadlines
+
+    /// Nearly all that has a deadline ends before it, and a timer each would cost more than a look at all of them now and
+    /// then. So deadlines pass up to this share of their span late, and a second at most.
+    private static func period(_ span: Duration) -> Duration { min(max(span / 16, .milliseconds(5)), .seconds(1)) }
+
+    private func lookAtOpen(after timeout: Duration) {
+        loop.schedule(after: Self.period(timeout)) { [self] in
+            let now = loop.now
+            // In the order of arrival, whatever the table's is.
+            let late = open.filter { $0.value.since + timeout <= now }.keys.sorted()
+            for id in late { expire(id) }
+            willLookAtOpen = !open.isEmpty
+            if willLookAtOpen { lookAtOpen(after: timeout) }
+        }
+    }
+
+    private func lookAtUploads(after timeout: Duration) {
+        loop.schedule(after: Self.period(timeout)) { [self] in
+            let now = loop.now
+            for exchange in uploads.takeLate(by: timeout, at: now) { exchange.stalled() }
+            willLookAtUploads = !uploads.isEmpty
+            if willLookAtUploads { lookAtUploads(after: timeout) }
+        }
+    }
 
     /// Envoy ends no request of its own in full duplex, so a pod that never answers would hold it, and its part of the
     /// ledger, for ever.
@@ -145,5 +188,3 @@ final class LoopPicker: Picker, @unchecked Sendable {
         request.exchange.resolve(.answer(RefusalAnswer.timedOut))
     }
 }
-
-extension LoopTimer: UploadDeadline {}

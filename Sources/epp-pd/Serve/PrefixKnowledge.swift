@@ -111,8 +111,13 @@ final class PrefixKnowledge: PrefixAnswers {
     }
 
     private func judge(_ endpoint: EndpointID) {
-        let trust = learned.feedback(holder: endpoint.rawValue)?.trust ?? 1
-        distrusted.withLock { $0[endpoint] = trust < Self.goodTrust ? trust : nil }
+        let trust = learned.trust(holder: endpoint.rawValue)
+        distrusted.withLock { distrusted in
+            // Nearly always there is none, and nothing to take out.
+            if trust < Self.goodTrust || !distrusted.isEmpty {
+                distrusted[endpoint] = trust < Self.goodTrust ? trust : nil
+            }
+        }
     }
 
     /// Estimates of text and requests that overtake each other differ by some percent without anybody's fault.

@@ -15,8 +15,16 @@ import Transport
 final class RouterHost: Sendable {
     /// What an endpoint is called on the wire, `ip:port`, and by people.
     private struct Place {
-        var hostPort: String
-        var name: String
+        let hostPort: String
+        let name: String
+        /// The one destination of most routes, shared by all of them.
+        let destinations: [String]
+
+        init(_ endpoint: Endpoint) {
+            hostPort = endpoint.hostPort
+            name = endpoint.name
+            destinations = [hostPort]
+        }
     }
 
     private struct State {
@@ -135,10 +143,7 @@ final class RouterHost: Sendable {
         let now = clock.now
         keySources.count(keys)
         let effects = state.withLock { state in
-            let rules = state.rules
-            let priority = rules.priority(objective: parsed.objective, model: parsed.model)
-            let served = RequestRewrite.apply(rules, to: parsed) { state.rewritten[parsed.id] = $0 }
-            var request = RequestFeatures.request(from: served, priority: priority, lengths: state.router)
+            var request = features(of: parsed, &state)
             request.pool = state.routes.pool(asked: parsed.authority) ?? destinationPool
             observer.arrived(request, at: now)
             if PodlessRequests.isNeeded(state.fleet), let deadline = state.waiting.add(request, at: now) {
@@ -151,6 +156,15 @@ final class RouterHost: Sendable {
             return effects
         }
         perform(effects, on: picker)
+    }
+
+    private func features(of parsed: ParsedRequest, _ state: inout State) -> InferenceRequest {
+        let priority = state.rules.priority(objective: parsed.objective, model: parsed.model)
+        guard !state.rules.splits.isEmpty else {
+            return RequestFeatures.request(from: parsed, priority: priority, lengths: state.router)
+        }
+        let served = RequestRewrite.apply(state.rules, to: parsed) { state.rewritten[parsed.id] = $0 }
+        return RequestFeatures.request(from: served, priority: priority, lengths: state.router)
     }
 
     func firstToken(_ id: RequestID, on picker: LoopPicker) {
@@ -195,9 +209,7 @@ final class RouterHost: Sendable {
         let (effects, gone) = state.withLock { state in
             let before = state.fleet.map(\.endpoint.id)
             state.endpoints = Dictionary(
-                snapshot.endpoints.map {
-                    ($0.endpoint.id, Place(hostPort: $0.endpoint.hostPort, name: $0.endpoint.name))
-                },
+                snapshot.endpoints.map { ($0.endpoint.id, Place($0.endpoint)) },
                 uniquingKeysWith: { first, _ in first }
             )
             state.fleet = snapshot.endpoints
@@ -299,7 +311,7 @@ final class RouterHost: Sendable {
         _ decision: Decision,
         _ state: inout State
     ) -> Verdict {
-        var destinations = state.endpoints[decision.placement.destination].map { [$0.hostPort] } ?? []
+        var destinations = state.endpoints[decision.placement.destination]?.destinations ?? []
         for fallback in decision.fallbacks {
             if let place = state.endpoints[fallback] { destinations.append(place.hostPort) }
         }
