@@ -194,6 +194,27 @@ struct ChunkTrieTests {
         #expect(trie.statistics.evictedBlocks > 10_000)
         #expect(refused == 0)
     }
+
+    @Test("of equally cold blocks those of the greatest holder go first")
+    func fairness() throws {
+        let trie = try ChunkTrie(isKeyed: true, budget: 4 << 20)
+        let small = try (0..<9).map { _ in try #require(trie.openHolder()) }
+        let great = try #require(trie.openHolder())
+        var random = SplitMix64(seed: 11)
+        // Every second prompt is the great one's, and none is used again.
+        let rounds = 36_000
+        for round in 0..<rounds {
+            let chain = Chain((0..<32).map { _ in random.next() })
+            _ = trie.store(round % 2 == 0 ? great : small[round / 2 % small.count], chain)
+        }
+        #expect(trie.statistics.evictedBlocks > rounds * 16)
+        let kept = trie.blocks(of: great)
+        for lane in small {
+            // Equal shares would be a ninth of the great one's: what fills faster goes sooner.
+            #expect(trie.blocks(of: lane) * 9 > 2 * kept, "\(trie.blocks(of: lane)) of \(kept)")
+        }
+        #expect(kept > trie.statistics.blocks / 20)
+    }
 }
 
 @Suite("Memory of a chunk trie")

@@ -140,6 +140,27 @@ struct EventPrefixIndexTests {
         #expect(index.tokens(.tokens(prompt, salt: "s"), holder: 1) == 64)
     }
 
+    @Test("pages of one token, as SGLang's own, beside blocks of sixteen")
+    func pages() throws {
+        let index = try EventPrefixIndex(budget: 8 << 20, unit: 1)
+        let prompt = Self.tokens(100, 14)
+        let paged = EventWorld(seed: 5, blockSize: 1)
+        for (holder, world) in [(1, paged), (2, EventWorld(seed: 6))] as [(UInt32, EventWorld)] {
+            let id = EventSourceID(holder: holder, rank: 0)
+            #expect(index.apply(world.stored(Array(prompt[..<50])), from: id).unusableEvents == 0)
+            _ = index.apply(world.stored(prompt, from: 48 / world.blockSize), from: id)
+        }
+        #expect(index.tokens(.tokens(prompt, unit: 1), holder: 1) == 100)
+        #expect(index.tokens(.tokens(prompt, unit: 1), holder: 2) == 96)
+        let third = EventSourceID(holder: 1, rank: 0)
+        _ = index.apply(paged.removed([paged.hashes(prompt)[70]]), from: third)
+        #expect(index.tokens(.tokens(prompt, unit: 1), holder: 1) == 70)
+        // As many tokens as in larger blocks are cut.
+        var hasher = TokenKeyHasher(model: nil, cacheSalt: nil, tokensPerBlock: 1)
+        hasher.update([UInt32](repeating: 7, count: 20_000))
+        #expect(hasher.finish().hashes.count == 20_000)
+    }
+
     @Test("a publisher with other hashes gets a domain of its own")
     func domains() throws {
         let index = try EventPrefixIndex(budget: 16 << 20)
