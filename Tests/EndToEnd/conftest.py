@@ -29,7 +29,8 @@ class Gateway:
         self.envoy = Envoy(folder, template, self.picker.port, self.upstream.ports, change, variants)
         self.port = self.envoy.port
         # On a busy machine Envoy's first health check of the picker may time out: until the next one all would be refused.
-        self.envoy.process.ready(lambda: self.envoy.stats("cluster.epp.membership_healthy").get("membership_healthy") == 1)
+        healthy = "membership_healthy"
+        self.envoy.process.ready(lambda: self.envoy.stats(f"cluster.epp.{healthy}").get(healthy, 1) == 1)
 
     def stop(self):
         self.envoy.stop()
