@@ -265,6 +265,16 @@ struct EventPrefixIndexTests {
         #expect(index.statistics.trie.evictedBlocks > 0)
     }
 
+    @Test("a name that is no name is refused with its batch")
+    func longNames() throws {
+        let index = try EventPrefixIndex(budget: 8 << 20)
+        let prompt = Self.tokens(32, 1)
+        let longest = String(repeating: "a", count: KVEventDecoder.maxNameBytes)
+        #expect(!index.apply(EventWorld().stored(prompt, adapter: longest), from: Self.source).isMalformed)
+        let longer = index.apply(EventWorld().stored(prompt, adapter: longest + "a"), from: Self.source)
+        #expect(longer.isMalformed && longer.storedBlocks == 0)
+    }
+
     @Test("batches that make no sense do no harm", arguments: 0..<20 as Range<UInt64>)
     func noise(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)

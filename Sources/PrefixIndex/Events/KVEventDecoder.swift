@@ -58,6 +58,9 @@ package struct KVEventDecoder {
     static let maxTokens = 1 << 22
     static let maxHashes = 1 << 20
 
+    /// Bytes of an adapter's name: the index remembers names, and a path is the longest that anybody gives.
+    static let maxNameBytes = 4_096
+
     /// Fills `event` with the next one. False behind the last.
     package mutating func next(_ event: KVEvent) throws(MessagePackError) -> Bool {
         guard eventsLeft > 0 else { return false }
@@ -115,7 +118,10 @@ package struct KVEventDecoder {
         case .adapterNumber:
             let number = try reader.integerBits()
             if event.adapter == nil { event.adapter = "lora:\(Int64(bitPattern: number))" }
-        case .adapterName: event.adapter = unsafe String(decoding: try reader.raw(), as: UTF8.self)
+        case .adapterName:
+            let name = unsafe try reader.raw()
+            guard name.count <= Self.maxNameBytes else { throw .outOfRange }
+            event.adapter = unsafe String(decoding: name, as: UTF8.self)
         case .medium: event.tier = unsafe Self.tier(try reader.raw())
         case .extraKeys: try readExtraKeys(event)
         case .group: event.group = try reader.count(upTo: Self.maxRank)
