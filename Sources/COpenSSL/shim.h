@@ -24,7 +24,5 @@ static inline void cssl_set_server_defaults(SSL_CTX *context) {
 
 static inline EVP_PKEY *cssl_new_p256_key(void) { return EVP_EC_gen("P-256"); }
 
-static inline size_t cssl_pending(BIO *bio) { return BIO_ctrl_pending(bio); }
-
 /// For clients in tests: the name sent in the handshake.
 static inline int cssl_set_host_name(SSL *ssl, const char *name) { return (int)SSL_set_tlsext_host_name(ssl, name); }

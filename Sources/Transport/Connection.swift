@@ -105,7 +105,7 @@ final class Connection: EventSource, PendingFlush {
             _ = send()
             return close(.failed)
         }
-        if !tls.outgoing.isEmpty { markForFlush() }
+        if unsafe !tls.outgoing.isEmpty { markForFlush() }
     }
 
     // MARK: Writing
@@ -136,7 +136,7 @@ final class Connection: EventSource, PendingFlush {
     private func fill() throws(HTTP2Error) -> Bool {
         guard let tls else { return try session.fillOutput(upTo: Self.outputLimit) }
         guard tls.state == .established else { return false }
-        guard tls.outgoing.count < Self.outputLimit else { return true }
+        guard unsafe tls.outgoing.count < Self.outputLimit else { return true }
         let isMore = try session.fillOutput(upTo: Self.outputLimit)
         unsafe tls.send(session.outputBytes)
         session.outputSent(unsafe session.outputBytes.count)
@@ -146,9 +146,9 @@ final class Connection: EventSource, PendingFlush {
     private enum Sent { case all, blocked, failed }
 
     private func send() -> Sent {
-        if tls?.state == .failed, tls?.outgoing.isEmpty != false { return .failed }
+        if tls?.state == .failed, unsafe tls?.outgoing.isEmpty != false { return .failed }
         while true {
-            let bytes = unsafe tls?.outgoing.bytes ?? session.outputBytes
+            let bytes = unsafe tls?.outgoing ?? session.outputBytes
             guard unsafe !bytes.isEmpty else {
                 blockedSince = nil
                 return .all

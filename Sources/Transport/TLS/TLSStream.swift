@@ -4,7 +4,9 @@
 internal import COpenSSL
 internal import Gateway
 
-/// One connection's TLS: ciphertext in, plaintext out, and back. No socket. Owns one `SSL` with two memory BIOs.
+/// One connection's TLS: ciphertext in, plaintext out, and back. No socket. Owns one `SSL`.
+///
+/// OpenSSL reads what a caller lends, and writes where the socket's bytes wait: its own memory BIOs would copy both once more.
 @safe final class TLSStream {
     enum State: Hashable {
         case handshaking, established
@@ -15,33 +17,30 @@ internal import Gateway
 
     private(set) var state = State.handshaking
     /// Ciphertext that waits for the socket.
-    private(set) var outgoing = ByteQueue(keptWhenEmpty: 64 << 10)
+    ///
+    /// Not checked for overlapping accesses, like what is lent: only OpenSSL's calls back change it, and nobody reads meanwhile.
+    @exclusivity(unchecked) private var queue = ByteQueue(keptWhenEmpty: 64 << 10)
+    /// Ciphertext that the caller of `receive` lends, as far as it is not read yet.
+    @exclusivity(unchecked) private var lent: UnsafeRawBufferPointer
     /// Why the stream failed.
     private(set) var failure: TLSError?
 
     private let clientNames: [String]?
     private let ssl: OpaquePointer
-    /// Owned by `ssl`.
-    private let incomingBIO: OpaquePointer
-    private let outgoingBIO: OpaquePointer
 
     init(_ context: TLSContext) throws(TLSError) {
         clientNames = context.clientNames
+        unsafe lent = UnsafeRawBufferPointer(start: nil, count: 0)
         guard let ssl = unsafe SSL_new(context.raw) else { throw .last("SSL_new") }
-        guard let incoming = unsafe BIO_new(BIO_s_mem()) else {
+        guard let bio = unsafe StreamBIO.make() else {
             unsafe SSL_free(ssl)
             throw .last("BIO_new")
         }
-        guard let outgoing = unsafe BIO_new(BIO_s_mem()) else {
-            unsafe BIO_free(incoming)
-            unsafe SSL_free(ssl)
-            throw .last("BIO_new")
-        }
-        unsafe SSL_set_bio(ssl, incoming, outgoing)
+        // One for both directions, owned by `ssl`.
+        unsafe SSL_set_bio(ssl, bio, bio)
         unsafe SSL_set_accept_state(ssl)
         unsafe self.ssl = ssl
-        unsafe incomingBIO = incoming
-        unsafe outgoingBIO = outgoing
+        unsafe StreamBIO.setOwner(bio, self)
     }
 
     deinit { unsafe SSL_free(ssl) }
@@ -53,39 +52,36 @@ internal import Gateway
         deliver: (UnsafeRawBufferPointer) throws(Failure) -> Void
     ) throws(Failure) {
         guard state == .handshaking || state == .established else { return }
-        // A memory BIO takes all that there is memory for.
-        guard unsafe BIO_write(incomingBIO, ciphertext.baseAddress, CInt(ciphertext.count)) == ciphertext.count else {
-            return fail("BIO_write")
-        }
+        // OpenSSL reads all of it, and keeps the start of a record that is not whole.
+        unsafe lent = ciphertext
+        defer { unsafe lent = UnsafeRawBufferPointer(start: nil, count: 0) }
         var isMore = true
         while isMore {
             let (count, more) = unsafe decrypt(into: buffer)
             isMore = more
             if count > 0 { try unsafe deliver(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
         }
-        // Handshake messages, alerts and key updates.
-        collectOutgoing()
     }
 
-    /// Encrypts all of `plaintext`: a memory BIO never makes OpenSSL wait, and partial writes are not enabled.
+    /// Encrypts all of `plaintext`: the queue never makes OpenSSL wait, and partial writes are not enabled.
     func send(_ plaintext: UnsafeRawBufferPointer) {
         guard state == .established, plaintext.count > 0 else { return }
-        ERR_clear_error()
         var written = 0
         guard unsafe SSL_write_ex(ssl, plaintext.baseAddress, plaintext.count, &written) == 1,
             written == plaintext.count
         else { return fail("SSL_write") }
-        collectOutgoing()
     }
 
-    func sent(_ count: Int) { outgoing.removeFirst(count) }
+    /// Lends the ciphertext that waits for the socket.
+    var outgoing: UnsafeRawBufferPointer { unsafe queue.bytes }
+
+    func sent(_ count: Int) { unsafe queue.removeFirst(count) }
 
     /// Says goodbye to the peer (RFC 8446 section 6.1).
     func close() {
         guard state == .established || state == .ended else { return }
         ERR_clear_error()
         unsafe SSL_shutdown(ssl)
-        collectOutgoing()
         ERR_clear_error()
     }
 
@@ -93,7 +89,8 @@ internal import Gateway
     private func decrypt(into buffer: UnsafeMutableRawBufferPointer) -> (count: Int, isMore: Bool) {
         var count = 0
         while count < buffer.count {
-            ERR_clear_error()
+            // SSL_get_error looks at the thread's errors too. Once the handshake is over, whoever fails leaves none.
+            if state == .handshaking { ERR_clear_error() }
             var taken = 0
             let room = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
             let result = unsafe SSL_read_ex(ssl, room.baseAddress, room.count, &taken)
@@ -104,6 +101,8 @@ internal import Gateway
                 return (count, false)
             }
             count += taken
+            // Nothing is left to read: to be told so would cost another call.
+            if unsafe lent.isEmpty && SSL_has_pending(ssl) == 0 { return (count, false) }
         }
         return (count, true)
     }
@@ -154,12 +153,50 @@ internal import Gateway
         state = .failed
     }
 
-    private func collectOutgoing() {
-        let waiting = unsafe cssl_pending(outgoingBIO)
-        guard waiting > 0 else { return }
-        let bio = unsafe outgoingBIO
-        _ = unsafe outgoing.append(upTo: waiting) { room in
-            unsafe Int(BIO_read(bio, room.baseAddress, CInt(clamping: room.count)))
+    // MARK: What OpenSSL asks
+
+    fileprivate func readLent(into room: UnsafeMutableRawBufferPointer) -> Int {
+        let part = unsafe UnsafeRawBufferPointer(rebasing: lent.prefix(room.count))
+        unsafe room.copyMemory(from: part)
+        unsafe lent = UnsafeRawBufferPointer(rebasing: lent[part.count...])
+        return part.count
+    }
+
+    fileprivate func queue(_ bytes: UnsafeRawBufferPointer) { unsafe queue.append(bytes) }
+}
+
+/// The kind of BIO that a stream's `SSL` reads and writes: it asks the stream. Formed outside of any actor, and captures nothing.
+private enum StreamBIO {
+    /// Made once; never changed or freed.
+    nonisolated(unsafe) private static let method: OpaquePointer? = {
+        guard let method = unsafe BIO_meth_new(BIO_TYPE_SOURCE_SINK, "stream") else { return nil }
+        unsafe BIO_meth_set_read(method) { bio, bytes, count in
+            unsafe BIO_clear_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_WRITE | BIO_FLAGS_SHOULD_RETRY)
+            let room = unsafe UnsafeMutableRawBufferPointer(start: bytes, count: Int(max(0, count)))
+            let taken = unsafe StreamBIO.withOwner(bio) { unsafe $0.readLent(into: room) }
+            if taken == 0 { unsafe BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY) }
+            return taken > 0 ? CInt(taken) : -1
         }
+        unsafe BIO_meth_set_write(method) { bio, bytes, count in
+            let bytes = unsafe UnsafeRawBufferPointer(start: bytes, count: Int(max(0, count)))
+            unsafe StreamBIO.withOwner(bio) { unsafe $0.queue(bytes) }
+            return count
+        }
+        // Of all that can be asked, a flush alone needs an answer.
+        unsafe BIO_meth_set_ctrl(method) { _, command, _, _ in command == BIO_CTRL_FLUSH ? 1 : 0 }
+        return unsafe method
+    }()
+
+    static func make() -> OpaquePointer? { unsafe method.flatMap { unsafe BIO_new($0) } }
+
+    /// The stream owns the `SSL`, which owns the BIO: its pointer to the stream is good.
+    static func setOwner(_ bio: OpaquePointer, _ stream: TLSStream) {
+        unsafe BIO_set_data(bio, Unmanaged.passUnretained(stream).toOpaque())
+        unsafe BIO_set_init(bio, 1)
+    }
+
+    static func withOwner<Result>(_ bio: OpaquePointer?, _ body: (TLSStream) -> Result) -> Result {
+        guard let owner = unsafe BIO_get_data(bio) else { preconditionFailure("a BIO without its stream") }
+        return unsafe Unmanaged<TLSStream>.fromOpaque(owner)._withUnsafeGuaranteedRef(body)
     }
 }
