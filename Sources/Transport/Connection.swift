@@ -44,7 +44,8 @@ final class Connection: EventSource, PendingFlush {
             service: shard.service,
             limits: shard.options.http2,
             counters: shard.http2Counters,
-            spareOutput: shard.spareOutput
+            spareOutput: shard.spareOutput,
+            budget: shard.options.budget
         )
         super.init(descriptor: descriptor)
         session.onOutput = { [unowned self] in markForFlush() }

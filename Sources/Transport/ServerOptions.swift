@@ -10,6 +10,8 @@ package struct ServerOptions: Sendable {
     /// 0: the kernel chooses.
     package var port: UInt16
     package var http2: HTTP2Limits
+    /// Room that what connections hold is counted against.
+    package var budget: BodyBudget?
     /// Above it a new connection is closed at once. Each Envoy worker thread needs one or two.
     package var maxConnections = 10_000
     /// A connection without a stream for so long is ended by GOAWAY. Envoy's health check comes every few seconds.
@@ -21,10 +23,11 @@ package struct ServerOptions: Sendable {
     /// The system calls of connections. Tests put failing ones here.
     package var sockets: any SocketIO = KernelSockets()
 
-    package init(address: String? = nil, port: UInt16, http2: HTTP2Limits = HTTP2Limits()) {
+    package init(address: String? = nil, port: UInt16, http2: HTTP2Limits = HTTP2Limits(), budget: BodyBudget? = nil) {
         self.address = address
         self.port = port
         self.http2 = http2
+        self.budget = budget
     }
 }
 

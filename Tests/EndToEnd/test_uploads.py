@@ -24,7 +24,8 @@ def gateway(tmp_path_factory):
 
     gateway = Gateway(
         tmp_path_factory.mktemp("uploads"),
-        flags=["--upload-timeout", "2s", "--body-memory-mib", "20"],
+        # A body of 16 MiB, and the message of up to 4 MiB that is on its way to it.
+        flags=["--upload-timeout", "2s", "--body-memory-mib", "24"],
         variants={"buffered": buffers_much},
         edit=let_envoy_buffer,
     )

@@ -4,7 +4,8 @@
 internal import Synchronization
 
 /// Room for the request bodies that all loops hold at one moment. Bodies are held from their first byte to the decision,
-/// which in a queue may be long: without a bound of the whole, slow clients could fill any memory.
+/// which in a queue may be long: without a bound of the whole, slow clients could fill any memory. Sessions count against it
+/// what they hold besides: parts of messages that are not whole, and answers that Envoy does not take.
 package final class BodyBudget: Sendable {
     package let limit: Int
     private let taken = Atomic<Int>(0)
@@ -27,6 +28,15 @@ package final class BodyBudget: Sendable {
         refusals.add(1, ordering: .relaxed)
         return false
     }
+
+    /// Takes what is held already, even beyond the limit: new bodies are refused then.
+    ///
+    /// - Returns: false where it is beyond.
+    @discardableResult
+    func charge(_ bytes: Int) -> Bool { taken.add(bytes, ordering: .relaxed).newValue <= limit }
+
+    /// Counts a request that was refused for what was charged.
+    func noteRefusal() { refusals.add(1, ordering: .relaxed) }
 
     func give(_ bytes: Int) {
         guard bytes > 0 else { return }

@@ -61,6 +61,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         return true
     }
 
+    /// So does the part of a body that is larger than a frame.
+    func receivedWithoutRoom() -> Bool {
+        guard isGathering else { return false }
+        service.budget.noteRefusal()
+        rejectForRoom()
+        return true
+    }
+
     func remoteEnded() {
         expectHeaders()
         handle(.remoteEnded)
@@ -96,6 +104,14 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         handle(.rejected(error.answer(headers: headers, details: details)))
     }
 
+    private func rejectForRoom() {
+        reject(
+            APIError(status: 503, message: "too many request bodies are held"),
+            details: "epp_pd_no_room_for_body",
+            headers: [ImmediateAnswer.Header("retry-after", "1")]
+        )
+    }
+
     // MARK: - Input
 
     private func take(_ message: borrowing ProcessingRequest) {
@@ -115,13 +131,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
             if isGathering { uploadDeadline = service.picker.uploadBegan(of: self) }
         case .requestBody:
             readSubset(of: message)
-            guard unsafe hasRoom(for: message.body.count) else {
-                return reject(
-                    APIError(status: 503, message: "too many request bodies are held"),
-                    details: "epp_pd_no_room_for_body",
-                    headers: [ImmediateAnswer.Header("retry-after", "1")]
-                )
-            }
+            guard unsafe hasRoom(for: message.body.count) else { return rejectForRoom() }
             unsafe handle(.requestBody(count: message.body.count, endOfStream: endOfStream), body: message.body)
         case .requestTrailers:
             handle(.requestTrailers)

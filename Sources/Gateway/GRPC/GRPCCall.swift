@@ -66,6 +66,10 @@ package protocol GRPCCallHandler: AnyObject {
     ///
     /// - Returns: true when the handler has answered it and finished the call. Else the call ends as RESOURCE_EXHAUSTED.
     func receivedTooLarge() -> Bool
+    /// A part of a message came, and there is no room for it.
+    ///
+    /// - Returns: true when the handler has answered it and finished the call. Else the message is taken after all.
+    func receivedWithoutRoom() -> Bool
     /// The peer half-closed: no further message comes.
     func remoteEnded()
     /// The call is over. Comes exactly once, and last.
@@ -116,4 +120,5 @@ extension GRPCCall {
 
 extension GRPCCallHandler {
     package func receivedTooLarge() -> Bool { false }
+    package func receivedWithoutRoom() -> Bool { false }
 }

@@ -10,6 +10,9 @@ struct GRPCMessageReader: ~Copyable {
 
     private var gathered = ByteQueue()
 
+    /// Bytes of a message that is not whole.
+    var gatheredBytes: Int { gathered.count }
+
     /// Whether the last message is complete.
     var isAtBoundary: Bool { gathered.isEmpty }
 

@@ -29,6 +29,8 @@ final class GRPCServerCall: GRPCCall {
     private var isDeferred = false
     private var areTrailersSent = false
     private var violation: GRPCStatus?
+    /// Bytes of a message that is not whole, as the session knows them.
+    private(set) var gatheredBytes = 0
     /// Received bytes for which the peer got no new window yet, since it does not take what we queued.
     private var withheldBytes = 0
 
@@ -88,6 +90,7 @@ final class GRPCServerCall: GRPCCall {
         }
         guard form.takeContent(bytes.count) else { return malformed() }
         guard isListening else { return }
+        defer { countGathered() }
         do throws(GRPCStatus) {
             try unsafe reader.read(bytes, maxMessageBytes: session.limits.maxMessageBytes) {
                 (compressed, message) throws(GRPCStatus) in
@@ -100,8 +103,21 @@ final class GRPCServerCall: GRPCCall {
         }
     }
 
+    private func countGathered() {
+        let more = unsafe reader.gatheredBytes - gatheredBytes
+        guard more != 0, isOpen else { return }
+        gatheredBytes += more
+        let hasRoom = unsafe session.gathered(more)
+        if !hasRoom, more > 0, isListening { _ = handler?.receivedWithoutRoom() }
+    }
+
     private func deliver(_ message: UnsafeRawBufferPointer, compressed: Bool) throws(GRPCStatus) {
         unsafe session.counters.messagesReceived.add()
+        // Whole now: what of it the handler keeps, it counts itself.
+        if gatheredBytes > 0 {
+            unsafe _ = session.gathered(-gatheredBytes)
+            gatheredBytes = 0
+        }
         guard compressed else {
             unsafe handler?.received(message)
             return

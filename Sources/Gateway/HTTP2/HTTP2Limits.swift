@@ -21,6 +21,9 @@ package struct HTTP2Limits: Sendable, Hashable {
     /// Bytes queued on all streams of the connection above which the stream that adds more is reset: some fifty of the
     /// largest request bodies.
     package var maxConnectionQueueBytes = 1 << 30
+    /// What a connection holds is counted against the budget of all in steps of so much, so that short messages need not
+    /// touch a number that all loops share.
+    package var chargeStepBytes = 1 << 20
 
     package init() {}
 }

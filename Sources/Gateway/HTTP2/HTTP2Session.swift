@@ -22,6 +22,11 @@ internal import CNghttp2
     private var isClosed = false
     /// Bytes that wait in the queues of all calls.
     private(set) var queuedBytes = 0
+    /// Bytes of messages that are not whole.
+    private var gatheredBytes = 0
+    private let budget: BodyBudget?
+    /// Of the budget.
+    private var chargedBytes = 0
     /// Bytes of data in what is being received.
     private var consumedBytes = 0
     /// What waits to be sent: the loop's storage while it is lent to this session, else none.
@@ -39,8 +44,10 @@ internal import CNghttp2
         service: any GRPCService,
         limits: HTTP2Limits = HTTP2Limits(),
         counters: HTTP2Counters = HTTP2Counters(),
-        spareOutput: SpareOutput = SpareOutput()
+        spareOutput: SpareOutput = SpareOutput(),
+        budget: BodyBudget? = nil
     ) throws(HTTP2Error) {
+        self.budget = budget
         self.service = service
         self.spareOutput = spareOutput
         self.limits = limits
@@ -134,6 +141,8 @@ internal import CNghttp2
         let open = calls.sorted { $0.streamID < $1.streamID }
         calls = []
         for call in open { call.ended(.connectionLost) }
+        (queuedBytes, gatheredBytes) = (0, 0)
+        charge()
     }
 
     // MARK: What the callbacks tell
@@ -157,6 +166,8 @@ internal import CNghttp2
         }
         counters.streamsClosed.add()
         queuedBytes -= closed.queuedBytes
+        gatheredBytes -= closed.gatheredBytes
+        charge()
         closed.streamClosed(errorCode: errorCode)
     }
 
@@ -213,13 +224,37 @@ internal import CNghttp2
     /// Whether a call may queue `count` more bytes.
     func mayQueue(_ count: Int) -> Bool { count <= limits.maxConnectionQueueBytes - queuedBytes }
 
-    func queued(_ count: Int) { queuedBytes += count }
+    func queued(_ count: Int) {
+        queuedBytes += count
+        charge()
+    }
+
+    /// - Returns: false where this made all connections hold more than there is room for.
+    func gathered(_ count: Int) -> Bool {
+        gatheredBytes += count
+        return charge()
+    }
+
+    /// Counts what is held against the budget, in whole steps.
+    @discardableResult
+    private func charge() -> Bool {
+        let held = queuedBytes + gatheredBytes
+        // Far from the next step in most cases.
+        guard let budget, held < chargedBytes || held - chargedBytes >= limits.chargeStepBytes else { return true }
+        let wanted = held - held % limits.chargeStepBytes
+        let more = wanted - chargedBytes
+        chargedBytes = wanted
+        guard more < 0 else { return budget.charge(more) }
+        budget.give(-more)
+        return true
+    }
 
     /// Moves `count` bytes of a call's queue behind the frame header that nghttp2 made.
     func send(frameHeader: UnsafePointer<UInt8>, from call: GRPCServerCall, _ count: Int) {
         unsafe output.append(UnsafeRawBufferPointer(start: frameHeader, count: frameHeaderBytes))
         unsafe call.move(count, to: &output)
         queuedBytes -= count
+        charge()
         call.sent()
     }
 

@@ -46,7 +46,7 @@ final class DataPlane: Sendable {
         let timeout = Self.limit(options.requestTimeout.value)
         let uploadTimeout = Self.limit(options.uploadTimeout.value)
         processing = GRPCServer(
-            ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2),
+            ServerOptions(address: options.bindAddress, port: options.grpcPort, http2: http2, budget: budget),
             loops: loops,
             certificates: certificates,
             certificatesChanged: certificatesChanged

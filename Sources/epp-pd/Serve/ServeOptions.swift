@@ -62,7 +62,9 @@ struct ServeOptions: ParsableArguments {
     var disableEndpointSubsetFilter = false
     @Option(help: "Largest request body, in bytes. Larger ones are answered 413.")
     var maxBodyBytes = 20 << 20
-    @Option(help: "Most memory for request bodies that are on their way or wait, in MiB. Beyond: 503.")
+    @Option(
+        help: "Most memory for request bodies that come, wait or are being sent on, in MiB. Beyond: new ones get 503."
+    )
     var bodyMemoryMib = 1024
     /// As long as a gateway's usual idle time-out.
     @Option(help: "Longest time that a request's body may take to come; then 408. 0: no limit.")

@@ -93,4 +93,43 @@ struct UploadTests {
         #expect(status(try bench.answers()) == 413)
         #expect(!bench.handler.receivedTooLarge())
     }
+
+    @Test("A part of a message without room is a body without room, while one is awaited")
+    func part() throws {
+        let bench = try Bench()
+        #expect(!bench.handler.receivedWithoutRoom())
+        try begin(bench)
+        #expect(bench.handler.receivedWithoutRoom())
+        #expect(status(try bench.answers()) == 503)
+        #expect(!bench.handler.receivedWithoutRoom())
+    }
+
+    @Test("A body that comes as one message is refused while it comes, where there is no room for it")
+    func bufferedBody() throws {
+        let budget = BodyBudget(limit: 1 << 20)
+        let picker = ScriptedPicker()
+        let service = ExtProcService(picker: picker, budget: budget) { RequestID(1) }
+        let session = try HTTP2Session(service: service, budget: budget)
+        let client = HTTP2TestClient()
+        func exchange() throws {
+            while true {
+                let bytes = client.takeOutput()
+                if !bytes.isEmpty { try unsafe bytes.withUnsafeBytes { try unsafe session.receive($0) } }
+                _ = try session.fillOutput(upTo: 1 << 20)
+                let answer = unsafe Array(session.outputBytes)
+                if bytes.isEmpty, answer.isEmpty { return }
+                session.outputSent(answer.count)
+                client.receive(answer)
+            }
+        }
+        let id = client.open(ExtProcService.path)
+        client.sendMessage(id, EnvoyMessage.requestHeaders(modes: (2, 2)))
+        try exchange()
+        let body = EnvoyMessage.requestBody([UInt8](repeating: 0x20, count: 3 << 20), endOfStream: true)
+        client.send(id, Array(HTTP2TestClient.framed(body).prefix(2_500_000)))
+        try exchange()
+        #expect(status(try client.messages(id).map { try EnvoyAnswer($0) }) == 503)
+        #expect(picker.requests.isEmpty)
+        #expect(budget.used == 0)
+    }
 }

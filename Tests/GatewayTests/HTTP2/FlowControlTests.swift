@@ -75,6 +75,60 @@ struct FlowControlTests {
         #expect(pair.service.events[1].isEmpty)
     }
 
+    @Test("What waits to be sent counts against the room of all, in steps, until it is sent or its stream ends")
+    func queuesAreCharged() throws {
+        var limits = HTTP2Limits()
+        limits.chargeStepBytes = 100
+        let budget = BodyBudget(limit: 5000)
+        let client = HTTP2TestClient(window: 2500, updatesWindows: false)
+        let pair = try SessionPair(limits: limits, client: client, budget: budget)
+        let ids = (0..<2).map { pair.client.open("/hold/\($0)") }
+        try pair.exchange()
+        let calls = pair.service.calls.map(\.call)
+        func send(_ call: Int, _ count: Int) {
+            unsafe calls[call].send(size: count) { unsafe $0.copyBytes(from: Array(repeating: 1, count: count)) }
+        }
+        send(0, 90)
+        #expect(budget.used == 0)
+        send(0, 3000)
+        send(1, 3000)
+        // Beyond the limit: what is held is counted all the same. Each message has a prefix of five bytes.
+        #expect(budget.used == 6100)
+        pair.client.reset(ids[0], 2)
+        try pair.exchange()
+        #expect(budget.used == 500)
+        pair.client.consume(ids[1], 2500)
+        try pair.exchange()
+        #expect(budget.used == 0)
+        send(1, 3000)
+        #expect(budget.used == 3000)
+        pair.session.connectionClosed()
+        #expect(budget.used == 0)
+    }
+
+    @Test("A message counts while it comes")
+    func messagesAreCharged() throws {
+        let budget = BodyBudget(limit: 8 << 20)
+        let pair = try SessionPair(budget: budget)
+        let id = pair.client.open("/hold/One")
+        let other = pair.client.open("/hold/Two")
+        for (stream, whole) in [(id, true), (other, false)] {
+            let message = [UInt8](repeating: 7, count: 3 << 20)
+            let prefix: [UInt8] = [0, 0, 0x30, 0, 0]
+            pair.client.send(stream, prefix + message[..<(2 << 20 + 100)])
+            try pair.exchange()
+            #expect(budget.used == 2 << 20)
+            if whole {
+                pair.client.send(stream, Array(message[(2 << 20 + 100)...]))
+            } else {
+                pair.client.reset(stream, 8)
+            }
+            try pair.exchange()
+            #expect(budget.used == 0)
+        }
+        #expect(pair.service.calls.map(\.messages.count) == [1, 0])
+    }
+
     @Test("The queues of a connection have a common limit")
     func connectionOverflow() throws {
         var limits = HTTP2Limits()

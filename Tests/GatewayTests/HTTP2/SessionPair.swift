@@ -70,10 +70,11 @@ final class SessionPair {
 
     init(
         limits: HTTP2Limits = HTTP2Limits(),
-        client: HTTP2TestClient = HTTP2TestClient()
+        client: HTTP2TestClient = HTTP2TestClient(),
+        budget: BodyBudget? = nil
     ) throws {
         self.client = client
-        session = try HTTP2Session(service: service, limits: limits)
+        session = try HTTP2Session(service: service, limits: limits, budget: budget)
         session.onOutput = { [unowned self] in outputAnnouncements += 1 }
         try exchange()
     }
