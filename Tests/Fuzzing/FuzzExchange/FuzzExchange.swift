@@ -57,7 +57,8 @@ private final class FuzzedExchange: GRPCCall, Picker {
 
     func check() {
         precondition(asked <= 1 && ended <= 1, "asked \(asked) times, ended \(ended) times")
-        precondition(asked == ended + refused, "asked \(asked), refused \(refused), ended \(ended)")
+        // Where the engine's answer came before the picker's, the picker's is dropped, and the end is told all the same.
+        precondition(asked == max(ended, refused), "asked \(asked), refused \(refused), ended \(ended)")
     }
 
     // MARK: - GRPCCall
