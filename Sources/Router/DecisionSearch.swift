@@ -17,8 +17,6 @@ import CostModel
 package struct DecisionSearch: Sendable {
     private var rows: [PrefillRow] = []
     private var columns: [DecodeColumn] = []
-    /// What each column was made of.
-    private var parts: [DecodePart] = []
     /// What each costs at least as a local candidate.
     private var bounds: [Double] = []
     /// What every decode pod cost at least in the last search.
@@ -149,7 +147,6 @@ package struct DecisionSearch: Sendable {
     private mutating func prepare(_ problem: Problem, _ frame: DecisionFrame) {
         rows.removeAll(keepingCapacity: true)
         columns.removeAll(keepingCapacity: true)
-        parts.removeAll(keepingCapacity: true)
         let links = frame.linkBound
         var floor = DecodeFloor()
         for pod in frame.decodes {
@@ -163,7 +160,6 @@ package struct DecisionSearch: Sendable {
             floor.missingTokens = min(floor.missingTokens, part.missingTokens)
             floor.network = max(floor.network, part.network)
             columns.append(column)
-            parts.append(part)
         }
         for pod in frame.prefills {
             rows.append(problem.formula.row(problem.prefillPart(pod, frame), floor: floor, links: links))
@@ -195,7 +191,7 @@ package struct DecisionSearch: Sendable {
         let formula = problem.formula
         let pod = frame.decodes[j]
         let part = problem.localPart(pod, frame)
-        let decode = parts[j]
+        let decode = problem.decodePart(pod, frame)
         if guarded, frame.states[pod].role == .decode,
             !formula.keepsGuard(part, decode, localShare: frame.states[pod].localShare)
         {
@@ -233,7 +229,7 @@ package struct DecisionSearch: Sendable {
     @inline(never)
     private func price(_ i: Int, _ j: Int, _ problem: Problem, _ frame: DecisionFrame, into best: inout Best) {
         let p = problem.prefillPart(frame.prefills[i], frame)
-        let d = parts[j]
+        let d = problem.decodePart(frame.decodes[j], frame)
         guard p.mayPair, d.mayPair, d.pod != p.pod else { return }
         let link = frame.link(p, d)
         guard link.isAllowed, !problem.formula.isTooDear(p, d) else { return }
@@ -246,7 +242,7 @@ package struct DecisionSearch: Sendable {
     private func candidate(_ best: Best, _ problem: Problem, _ frame: DecisionFrame) -> Candidate {
         let formula = problem.formula
         let pod = frame.decodes[best.column]
-        let decode = parts[best.column]
+        let decode = problem.decodePart(pod, frame)
         guard let row = best.row else {
             let part = problem.localPart(pod, frame)
             let cost = formula.local(part, decode, batch: frame.states[pod].batch)

@@ -7,10 +7,10 @@ extension Router {
     /// Longer than any context of today; keeps sums of what clients claim from overflowing.
     static let maximumTokens = 1 << 24
 
-    mutating func arrived(_ arrival: InferenceRequest, into actions: inout [RouterAction]) {
-        var request = arrival
-        request.promptTokens = min(max(arrival.promptTokens, 1), Self.maximumTokens)
-        request.outputTokens = min(max(arrival.outputTokens, 1), Self.maximumTokens)
+    mutating func arrived(_ arrival: consuming InferenceRequest, into actions: inout [RouterAction]) {
+        var request = consume arrival
+        request.promptTokens = min(max(request.promptTokens, 1), Self.maximumTokens)
+        request.outputTokens = min(max(request.outputTokens, 1), Self.maximumTokens)
         guard inFlight[request.id] == nil, !queue.contains(request.id) else { return }
         if options.hasPoolRules { request.ruledBy = rulingPool(of: request) }
         if let shadow = request.shadow { return watch(request, shadow, into: &actions) }

@@ -92,10 +92,14 @@ package struct Router: Sendable {
 
     /// Takes one event and appends what the shell must do.
     /// Time does not run backwards: an earlier `now` is taken as the latest one seen.
-    package mutating func handle(_ event: RouterEvent, at now: Instant, into actions: inout [RouterAction]) {
+    package mutating func handle(
+        _ event: consuming RouterEvent,
+        at now: Instant,
+        into actions: inout [RouterAction]
+    ) {
         if now.rawValue.isFinite { self.now = max(self.now, now) }
         lookedUp = nil
-        switch event {
+        switch consume event {
         case .arrived(let request): arrived(request, into: &actions)
         case .firstToken(let id): firstToken(id, into: &actions)
         case .ended(let id, let outcome): ended(id, outcome, into: &actions)

@@ -27,8 +27,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 EXCHANGES = 200
-# Thousands of instructions, debug build: what was counted, and a tenth.
-BUDGETS = {"exchange": 1_255, "chunk": 80, "64 KB of body": 1_650}
+# Thousands of instructions, debug build: what was counted, and a tenth. Of a body, 300 are its keys, whose vector code an unoptimised
+# build carries out call by call; a release build takes 40.
+BUDGETS = {"exchange": 1_175, "chunk": 48, "64 KB of body": 2_300}
 
 
 class Counted:

@@ -281,12 +281,12 @@ final class RouterHost: Sendable {
     /// A timer that is so late was lost with its loop.
     private static let lostTimer = Seconds(1)
 
-    private func handle(_ event: RouterEvent, _ state: inout State, _ now: Instant) -> Effects {
+    private func handle(_ event: consuming RouterEvent, _ state: inout State, _ now: Instant) -> Effects {
         if !state.actions.isEmpty { state.actions.removeAll(keepingCapacity: true) }
-        state.router.handle(event, at: now, into: &state.actions)
+        state.router.handle(consume event, at: now, into: &state.actions)
         var effects = Effects()
-        for action in state.actions {
-            switch action {
+        for index in state.actions.indices {
+            switch state.actions[index] {
             case .dispatch(let id, let decision):
                 effects.add(id, dispatch(id, decision, &state))
             case .refuse(let id, let refusal):
