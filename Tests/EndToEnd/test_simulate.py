@@ -61,6 +61,7 @@ def test_every_key_and_the_same_numbers_from_the_same_seed(fleet, trace):
     for one in first["runs"]:
         assert set(one["policies"]) == {"joint", "llm-d", "lmetric-pull@tuned"}
         assert one["bounds"]["fluid_max_load_at_95"] >= one["bounds"]["fluid_max_load"] > 0
+        assert 0 < one["bounds"]["slo_attainment_bound"] <= 1 and one["bounds"]["timely_max_load_at_95"] > 0
         for metrics in one["policies"].values():
             assert KEYS <= set(metrics)
             assert metrics["requests"] == 240 == metrics["succeeded"] + metrics["rejected"]
@@ -96,6 +97,17 @@ def test_settings_change_what_they_say(fleet, trace):
     assert crash["requests"] > crash["succeeded"] > 0
     for fault in ("slow:p-0*3@1s+5s", "silent:p-1@1s+5s", "profile*2@0s+60s", "picker:0@2s"):
         assert joint("--fault", fault)["trace_hash"] != plain["trace_hash"], fault
+
+
+def test_control_steers(fleet, trace):
+    def joint(*more):
+        return results("--trace", trace, "--fleet", fleet, "--load", "0.2", *more)["runs"][0]["policies"]["joint"]
+
+    # The trace lasts seven minutes at this load, and control acts once a minute.
+    plain = joint()
+    cheap = joint("--control", "dollarsPerThousand=0.0001")
+    assert cheap["trace_hash"] != plain["trace_hash"]
+    assert cheap["busy_usd_per_1k"] < plain["busy_usd_per_1k"]
 
 
 def test_the_highest_load(fleet, trace):
@@ -150,6 +162,7 @@ def test_impossible_fleets(trace, tmp_path, fleet_text, reason):
         ("--policy", "best"), ("--load", "0"), ("--load", "x"), ("--slo", "ttft=fast"), ("--pickers", "0"), ("--noise", "-1"),
         ("--sheddable-share", "2"), ("--fault", "crash:nobody@1s"), ("--fault", "melt:d@1s"), ("--scrape-interval", "0s"),
         ("--trace", "/nonexistent"), ("--fleet", "/nonexistent"), ("--mode", "cheap"),
+        ("--control", "speed=1"), ("--control", "attainment=2"), ("--control", "dollarsPerThousand"),
     ],
 )  # fmt: skip
 def test_wrong_usage(fleet, trace, wrong):
