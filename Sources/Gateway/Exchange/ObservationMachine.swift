@@ -95,7 +95,7 @@ package struct ObservationMachine: ~Copyable {
 
     private mutating func responseBody(_ count: Int, _ endOfStream: Bool, _ actions: inout [ExchangeMachine.Action]) {
         if count > 0 {
-            if case .asked = request, !sawFirstToken, !answer.isFailure {
+            if case .asked = request, !sawFirstToken, !hasEnded, !answer.isFailure {
                 sawFirstToken = true
                 actions.append(.firstToken)
             }
