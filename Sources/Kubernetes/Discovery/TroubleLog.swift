@@ -3,6 +3,9 @@
 
 /// What is to be logged of a cluster's trouble: one line when it begins or becomes another, one when it is over. Pure.
 ///
+/// A server that is lost fails every watch: that is one trouble, and one line names the first watch that told. What can be done
+/// without is told apart, since a failure of it must not hide a later one of what is needed.
+///
 /// Failures are over when none was seen for a while. A server whose lists are good and whose watches break has a good moment
 /// with each list, for minutes.
 package struct TroubleLog: Sendable {
@@ -16,6 +19,8 @@ package struct TroubleLog: Sendable {
     /// One kind for all failures. A server that is away or broken answers now with a reset, now with a refusal, 500 or a
     /// page of a proxy, for minutes: that is one trouble. /readyz says the last of them.
     private static let failing = "failing"
+    private static let needed = "the Kubernetes API"
+    private static let optional = "the Kubernetes API, for what can be done without"
 
     private let calm: Double
 
@@ -40,7 +45,10 @@ package struct TroubleLog: Sendable {
         for report in reports {
             let trouble = report.standing.description
             if case .failing = report.standing {
-                now.append((report.kind, Self.failing, trouble))
+                let what = report.isOptional ? Self.optional : Self.needed
+                if !now.contains(where: { $0.what == what }) {
+                    now.append((what, Self.failing, "\(report.kind): \(trouble)"))
+                }
             } else if report.standing.isTrouble {
                 now.append((report.kind, trouble, trouble))
             }

@@ -11,7 +11,15 @@ extension Simulation {
     func scrape() -> Bool {
         let time = Instant(now)
         var isOnlyLoads = true
+        askControl()
         for index in endpoints.indices {
+            guard isReady[index] else {
+                if snapshot.endpoints[index].unavailable != .notReady {
+                    snapshot.endpoints[index].unavailable = .notReady
+                    isOnlyLoads = false
+                }
+                continue
+            }
             if isDown[index] || isSilent[index] {
                 let observed = snapshot.endpoints[index].load?.observedAt.rawValue ?? now
                 if now - observed > options.stalenessLimit {
@@ -38,6 +46,15 @@ extension Simulation {
         }
         snapshot.version &+= 1
         return isOnlyLoads
+    }
+
+    private func askControl() {
+        guard let control else { return }
+        let looks = farm.servers.map {
+            PodLook(load: $0.load(at: Instant(now)), counters: $0.counters, jobs: $0.jobCount)
+        }
+        let ready = control.readiness(looks, at: now)
+        if ready.count == endpoints.count { isReady = ready }
     }
 
     /// Requests that end at a pod before its histograms are compared, as `PhaseHistory` of serve does it.

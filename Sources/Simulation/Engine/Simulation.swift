@@ -18,6 +18,8 @@ package final class Simulation {
     package let options: SimulationOptions
     let knowledge: PolicyKnowledge
     private let makePolicy: PolicyMaker
+    /// nil: all pods are ready all the time.
+    let control: (any FleetControl)?
     /// Nanoseconds of any clock, to time decisions. nil: they are not timed.
     private let stopwatch: (() -> UInt64)?
 
@@ -28,6 +30,8 @@ package final class Simulation {
     var requests: [SimulatedRequest]
     var hash = TraceHash()
     var isDown: [Bool]
+    /// What `control` said last.
+    var isReady: [Bool]
 
     /// Per picker.
     var policies: [any SimulatedPolicy] = []
@@ -75,6 +79,7 @@ package final class Simulation {
         options: SimulationOptions,
         knowledge: PolicyKnowledge = PolicyKnowledge(),
         stopwatch: (() -> UInt64)? = nil,
+        control: (any FleetControl)? = nil,
         makePolicy: @escaping PolicyMaker
     ) throws(SimulationError) {
         try Self.judge(endpoints)
@@ -83,6 +88,7 @@ package final class Simulation {
         self.knowledge = knowledge
         self.makePolicy = makePolicy
         self.stopwatch = stopwatch
+        self.control = control
         var options = options
         options.pickers = max(options.pickers, 1)
         if knowledge.exactState {
@@ -100,6 +106,7 @@ package final class Simulation {
         unresolved = requests.count
         isDown = Array(repeating: false, count: endpoints.count)
         isSilent = isDown
+        isReady = Array(repeating: true, count: endpoints.count)
         readCounters = Array(repeating: ServerCounters(), count: endpoints.count)
         lengths = Array(repeating: MedianOutputLengths(), count: options.pickers)
         wakes = Array(repeating: .infinity, count: options.pickers)

@@ -65,7 +65,7 @@ struct TroubleLogTests {
         // What was known still counts.
         #expect(scene.rig.names == ["a"])
         #expect(scene.rig.watch.standing.isTrouble)
-        #expect(scene.lines == [.began(what: "pods", trouble: "answered 500")])
+        #expect(scene.lines == [.began(what: "the Kubernetes API", trouble: "pods: answered 500")])
         scene.run(seconds: 120) { rig, isWatch, _ in
             if isWatch {
                 rig.receive("")
@@ -75,7 +75,7 @@ struct TroubleLogTests {
             }
         }
         #expect(scene.rig.names == ["a", "b"])
-        #expect(scene.lines.dropFirst() == [.ended(what: "pods")])
+        #expect(scene.lines.dropFirst() == [.ended(what: "the Kubernetes API")])
         #expect(scene.log.nextWake == .infinity)
     }
 
@@ -111,11 +111,48 @@ struct TroubleLogTests {
         var scene = Scene()
         scene.run(seconds: 5) { rig, _, _ in rig.end(500) }
         scene.run(seconds: 60) { rig, _, _ in rig.end(403) }
-        #expect(scene.lines.count == 2)
-        guard case .began("pods", let trouble)? = scene.lines.last else {
+        #expect(scene.lines.count == 3)
+        guard case .began("pods", let trouble) = scene.lines[1] else {
             Issue.record("\(scene.lines)")
             return
         }
         #expect(trouble.hasPrefix("denied"))
+        // The server does answer.
+        #expect(scene.lines[2] == .ended(what: "the Kubernetes API"))
+    }
+
+    @Test("A server that is lost is one line for all that is needed, and one for the rest")
+    func lost() {
+        func report(_ kind: String, optional: Bool, _ standing: WatchStanding) -> WatchReport {
+            WatchReport(
+                kind: kind,
+                standing: standing,
+                isSynced: true,
+                counts: WatchCounts(),
+                invalid: [:],
+                isOptional: optional
+            )
+        }
+        var log = TroubleLog(calm: 30)
+        let kinds = [("pools", false), ("pods", false), ("nodes", true), ("objectives", true), ("rewrites", true)]
+        var lines: [TroubleLog.Line] = []
+        // They notice one after the other, the needed ones last.
+        for count in 1...kinds.count {
+            let reports = kinds.enumerated().map { place, kind in
+                report(kind.0, optional: kind.1, place >= kinds.count - count ? .failing(.connectionLost) : .live)
+            }
+            lines += log.update(ClusterState(), reports, at: Double(count))
+        }
+        #expect(
+            lines == [
+                .began(
+                    what: "the Kubernetes API, for what can be done without",
+                    trouble: "rewrites: the connection was lost"
+                ), .began(what: "the Kubernetes API", trouble: "pods: the connection was lost"),
+            ]
+        )
+        let well = kinds.map { report($0.0, optional: $0.1, .live) }
+        #expect(log.update(ClusterState(), well, at: 10) == [])
+        #expect(log.update(ClusterState(), well, at: 41).count == 2)
     }
 }
