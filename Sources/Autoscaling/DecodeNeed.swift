@@ -28,7 +28,7 @@ struct DecodeNeed: Sendable, Hashable {
         let output = seen.requests > 0 ? max(seen.generatedTokens / seen.requests, 1) : 1
         let prompt = Self.prompt(load, group)
         batch = Self.batch(group, context: prompt + output / 2, longest: prompt + output)
-        let step = group.profile.decode.step(batch: batch, kvTokens: batch * (prompt + output / 2)) * group.decodeScale
+        let step = group.profile.decode.step(batch: batch, kvTokens: batch * (prompt + output / 2))
         tokensPerSecond = step.rawValue > 0 ? batch / step.rawValue : 0
         let byRate = tokensPerSecond > 0 ? seen.generatedTokens / tokensPerSecond : 0
         let sequences = max(load.waiting + load.running, load.ownSequences) + load.held
@@ -49,7 +49,7 @@ struct DecodeNeed: Sendable, Hashable {
         guard let tpot = group.rule.tpot else { return high }
         let bound = tpot.rawValue * tpotShare
         func step(_ batch: Double) -> Double {
-            (group.profile.decode.step(batch: batch, kvTokens: batch * context) * group.decodeScale).rawValue
+            group.profile.decode.step(batch: batch, kvTokens: batch * context).rawValue
         }
         guard step(high) > bound else { return high }
         var low = 1.0

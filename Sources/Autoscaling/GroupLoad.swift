@@ -25,22 +25,18 @@ package struct GroupLoad: Sendable, Hashable {
 }
 
 /// What the pods of a group can do, by the cost model.
+/// What a group's pods can do, and should.
 package struct GroupProfile: Sendable, Hashable {
+    /// As the catalogue has it. What a replica of the picker learns of the pods' speed from its own requests must not count
+    /// here: one that follows, or sees other requests, learns other numbers, and would ask for other replicas.
     package var profile: PodProfile
-    /// Means of what observation has taught about the pods.
-    package var prefillScale: Double
-    package var decodeScale: Double
     package var rule: ServiceLevelRule
 
     package init(
         profile: PodProfile,
-        prefillScale: Double = 1,
-        decodeScale: Double = 1,
         rule: ServiceLevelRule = ServiceLevelRule()
     ) {
         self.profile = profile
-        self.prefillScale = prefillScale
-        self.decodeScale = decodeScale
         self.rule = rule
     }
 }

@@ -13,8 +13,6 @@ struct GroupTrack: Sendable {
     private var choice: ReplicaChoice
     private var trend = NeedTrend()
     private var load = GroupLoad()
-    private var prefillScale = 1.0
-    private var decodeScale = 1.0
     private var knowsKV = false
     private var inFlight = 0
     private var present = 0
@@ -36,7 +34,6 @@ struct GroupTrack: Sendable {
         var known = 0
         var ownBacklog = Seconds.zero
         var ownSequences = 0.0
-        var scales = (prefill: 0.0, decode: 0.0)
         for status in pods {
             let mine = own.pods[status.endpoint.id]
             if let load = status.load {
@@ -49,14 +46,8 @@ struct GroupTrack: Sendable {
             }
             ownBacklog = ownBacklog + (mine?.backlog ?? .zero)
             ownSequences += Double(mine?.inFlight ?? 0)
-            scales.prefill += mine?.prefillScale ?? 1
-            scales.decode += mine?.decodeScale ?? 1
         }
-        if let first = pods.first {
-            profile = first.endpoint.profile
-            prefillScale = scales.prefill / Double(pods.count)
-            decodeScale = scales.decode / Double(pods.count)
-        }
+        if let first = pods.first { profile = first.endpoint.profile }
         knowsKV = known > 0
         inFlight = Int(min(max(waiting + running, ownSequences), 1e9))
         present = pods.count
@@ -92,12 +83,7 @@ struct GroupTrack: Sendable {
         } else {
             load.perSecond = PodCounters()
         }
-        let described = GroupProfile(
-            profile: profile,
-            prefillScale: prefillScale,
-            decodeScale: decodeScale,
-            rule: rule
-        )
+        let described = GroupProfile(profile: profile, rule: rule)
         let unheld = GroupNeed(load, described, group.role)
         load.held = held
         let withHeld = GroupNeed(load, described, group.role)

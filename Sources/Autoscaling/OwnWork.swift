@@ -10,14 +10,10 @@ package struct OwnWork: Sendable {
         package var inFlight: Int
         /// Predicted seconds until a prompt sent now could start.
         package var backlog: Seconds
-        package var prefillScale: Double
-        package var decodeScale: Double
 
-        package init(inFlight: Int, backlog: Seconds, prefillScale: Double = 1, decodeScale: Double = 1) {
+        package init(inFlight: Int, backlog: Seconds) {
             self.inFlight = inFlight
             self.backlog = backlog
-            self.prefillScale = prefillScale
-            self.decodeScale = decodeScale
         }
     }
 

@@ -39,7 +39,7 @@ struct PrefillNeed: Sendable, Hashable {
             newTokens: Self.tokens(new),
             cachedTokens: Self.tokens(context)
         )
-        let seconds = max((service * group.prefillScale).rawValue, 0)
+        let seconds = max(service.rawValue, 0)
         busy = prompts > 0 ? prompts * seconds : seen.computedTokens * Self.perToken(group)
         let wait = group.rule.ttftBase.map { base in
             base + group.rule.ttftPerPromptToken * (new + context) - Seconds(seconds) - group.profile.ttftOverhead
@@ -55,7 +55,7 @@ struct PrefillNeed: Sendable, Hashable {
     }
 
     private static func perToken(_ group: GroupProfile) -> Double {
-        let chunk = group.profile.prefill.duration(newTokens: Self.chunk, cachedTokens: 0) * group.prefillScale
+        let chunk = group.profile.prefill.duration(newTokens: Self.chunk, cachedTokens: 0)
         return max(chunk.rawValue, 0) / Double(Self.chunk)
     }
 

@@ -28,7 +28,8 @@ SCALER = "/externalscaler.ExternalScaler/"
 class Servers:
     """Prefill and decode pods, played by `epp-pd mock-server`."""
 
-    def __init__(self, folder, prefill=2, decode=2):
+    def __init__(self, folder, prefill=2, decode=2, scale=SCALE, tpot="50ms"):
+        self.scale = scale
         first = rig.free_ports(prefill + decode)
         common = {"model": MODEL, "address": HOST, "accelerator": "l40s"}
         self.fleet = {
@@ -40,16 +41,16 @@ class Servers:
         path = folder / "servers.yaml"
         path.write_text(yaml.safe_dump(self.fleet))
         self.config = folder / "levels.yaml"
-        self.config.write_text(yaml.safe_dump({"serviceLevels": {"default": {"ttft": "2s", "tpot": "50ms"}}}))
+        self.config.write_text(yaml.safe_dump({"serviceLevels": {"default": {"ttft": "2s", "tpot": tpot}}}))
         self.process = rig.Process(
-            "servers", [rig.binary(), "mock-server", "--fleet", path, "--time-scale", SCALE], folder
+            "servers", [rig.binary(), "mock-server", "--fleet", path, "--time-scale", scale], folder
         )
         last = first + prefill + decode - 1
         self.process.ready(lambda: rig.http_get(last, "/health")[0] == 200)
 
     def picker(self, folder, *flags, name="picker"):
         return Picker(
-            folder, self.fleet, f"--time-scale={SCALE}", "--config", self.config,
+            folder, self.fleet, f"--time-scale={self.scale}", "--config", self.config,
             "--autoscaling-scale-down-window=60s", *flags, name=name,
         )  # fmt: skip
 
@@ -74,7 +75,8 @@ def apart(seen: list, index: int, role: str, skew: int = 8) -> float:
 
 
 def test_pickers_that_see_different_halves_differ_by_one_at_most(tmp_path):
-    servers = Servers(tmp_path)
+    # Time runs slowly enough, and the bound is tight enough, that a dozen clients need more pods than there are.
+    servers = Servers(tmp_path, scale=4, tpot="30ms")
     pickers = [servers.picker(tmp_path, name=f"picker-{i}") for i in range(2)]
     envoys = [Envoy(tmp_path, "full-duplex", p.port, name=f"envoy-{i}") for i, p in enumerate(pickers)]
     seen = []
@@ -90,8 +92,8 @@ def test_pickers_that_see_different_halves_differ_by_one_at_most(tmp_path):
                 statuses.add(ask(port, words, tokens))
             return statuses
 
-        with ThreadPoolExecutor(12) as pool:
-            running = [pool.submit(drive, i) for i in range(12)]
+        with ThreadPoolExecutor(24) as pool:
+            running = [pool.submit(drive, i) for i in range(24)]
             started = time.monotonic()
             while time.monotonic() < end:
                 time.sleep(0.25)
@@ -103,8 +105,8 @@ def test_pickers_that_see_different_halves_differ_by_one_at_most(tmp_path):
         assert len(seen) > 20
         worst = max(apart(seen, index, role) for index in range(len(seen)) for role in seen[0][0])
         assert worst <= 1, seen
-        # The load is real, for both roles; how much it is, the speed of this machine says.
-        assert all(max(first[role] for first, _ in seen) >= 1 for role in ("prefill", "decode"))
+        # Where all ask for one pod they would agree whatever they counted.
+        assert max(first["decode"] for first, _ in seen) >= 3
         print(f"desired at the end: {seen[-1]}, worst difference {worst}")
     finally:
         for envoy in envoys:

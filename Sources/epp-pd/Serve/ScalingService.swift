@@ -72,12 +72,7 @@ final class ScalingService: Sendable {
         let pods = summary.endpoints.map { endpoint in
             (
                 endpoint.id,
-                OwnWork.Pod(
-                    inFlight: endpoint.inFlight,
-                    backlog: endpoint.backlog,
-                    prefillScale: endpoint.calibration.prefillScale,
-                    decodeScale: endpoint.calibration.decodeScale
-                )
+                OwnWork.Pod(inFlight: endpoint.inFlight, backlog: endpoint.backlog)
             )
         }
         let own = OwnWork(
