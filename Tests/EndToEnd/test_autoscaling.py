@@ -76,7 +76,7 @@ def apart(seen: list, index: int, role: str, skew: int = 8) -> float:
 
 def test_pickers_that_see_different_halves_differ_by_one_at_most(tmp_path):
     # Time runs slowly enough, and the bound is tight enough, that a dozen clients need more pods than there are.
-    servers = Servers(tmp_path, scale=4, tpot="30ms")
+    servers = Servers(tmp_path, scale=4, tpot="28ms")
     pickers = [servers.picker(tmp_path, name=f"picker-{i}") for i in range(2)]
     envoys = [Envoy(tmp_path, "full-duplex", p.port, name=f"envoy-{i}") for i, p in enumerate(pickers)]
     seen = []
