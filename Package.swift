@@ -101,7 +101,7 @@ let package = Package(
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
         tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", "Transport", logging]),
-        tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "CCurl", logging]),
+        tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "Transport", "CCurl", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(

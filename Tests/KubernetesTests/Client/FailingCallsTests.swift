@@ -5,8 +5,8 @@ import CCurl
 import CostModel
 import Foundation
 import Logging
-import Synchronization
 import Testing
+import Transport
 
 @testable import Kubernetes
 
@@ -43,10 +43,7 @@ struct FailingCallsTests {
         defer { server.stop() }
         let configuration = try configuration(server.port)
         defer { remove(configuration) }
-        final class Told: Sendable {
-            let pods = Mutex<[[String]]>([])
-        }
-        let told = Told()
+        let told = Guarded<[[String]]>([])
         var run = Run()
         do {
             var settings = WatchSettings()
@@ -59,16 +56,16 @@ struct FailingCallsTests {
                 settings: settings,
                 seed: 5,
                 log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-                handler: { state in told.pods.withLock { $0.append(state.pools[0].pods.map(\.metadata.name)) } }
+                handler: { state in told.withLock { $0.append(state.pools[0].pods.map(\.metadata.name)) } }
             )
             try service.start()
-            wait { told.pods.withLock { $0.last } == ["a"] }
+            wait { told.withLock { $0.last } == ["a"] }
             server.add("b")
-            wait { told.pods.withLock { $0.last } == ["a", "b"] && service.standing.trouble == nil }
+            wait { told.withLock { $0.last } == ["a", "b"] && service.standing.trouble == nil }
             run.trouble = service.standing.trouble
             service.stop()
         }
-        run.told = told.pods.withLock { $0 }
+        run.told = told.withLock { $0 }
         run.handlesLeft = calls.handles
         run.tokens = Set(server.tokens)
         run.sent = server.sent

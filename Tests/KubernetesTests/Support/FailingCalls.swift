@@ -6,6 +6,7 @@ import Configuration
 import Fleet
 import Synchronization
 import Testing
+import Transport
 
 @testable import Kubernetes
 
@@ -21,7 +22,7 @@ final class FailingCalls: APICalls {
     private let countdown: Atomic<Int>
     private let opened = Atomic(0)
     private let closed = Atomic(0)
-    private let settings = Mutex<[(option: UInt32, isNothing: Bool)]>([])
+    private let settings = Guarded<[(option: UInt32, isNothing: Bool)]>([])
     private let real = LibcurlCalls()
 
     init(_ fault: Fault?, callNumber: Int = .max) {

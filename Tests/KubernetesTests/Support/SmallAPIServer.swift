@@ -4,8 +4,8 @@
 import CCurl
 import Foundation
 import Glibc
-import Synchronization
 import TestSupport
+import Transport
 
 /// An API server that knows pods and nothing else: nodes are none, and every other kind is not installed. It lists and it
 /// watches, and it can lose a connection at any byte. Everything else that may go wrong is Tests/EndToEnd/fake_api_server.py's.
@@ -23,7 +23,8 @@ final class SmallAPIServer: Sendable {
 
     let port: UInt16
     private let listener: CInt
-    private let state = Mutex(State())
+    /// Not a Swift `Mutex`: see `Guarded`.
+    private let state = Guarded(State())
 
     /// `cut`: the first bytes, over all connections, that are sent; the connection of the next one is reset instead of sending
     /// it, and all is well afterwards.
