@@ -115,6 +115,14 @@ struct KVEventServiceTests {
                 return Self.held(index, old) == 64
             }
         )
+        // What is still on its way comes before the index is written to from here.
+        var messages = -1
+        #expect(
+            try await Self.eventually {
+                defer { messages = service.statistics.messages }
+                return messages == service.statistics.messages
+            }
+        )
         // The same place, a new process: numbers begin again. Two publishers at once stand for the two lives.
         var feed = KVEventFeed(source: Self.source, canReplay: false)
         feed.live([[], KVEventEncoder.sequenceFrame(100), Self.batch(old)], index, now: 1)
