@@ -123,6 +123,20 @@ def test_the_ledger_follows_what_was_served(tmp_path, upstream):
         gateway.stop()
 
 
+def check_that_it_shadows(tmp_path, upstream, edit):
+    """With the filters of `edit`: all goes where the present picker says, and the shadow says what it would have done."""
+    gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
+    try:
+        for index in range(4):
+            assert wire.post(gateway.envoy.port, wire.body(f"{index} question"))[0] == 200
+        for record in gateway.records(4):
+            assert record["shadow"]["served"] == {"destination": f"{HOST}:{upstream.ports[0]}"}
+            assert record["shadow"]["candidate"]["terms"]["prefill"] > 0
+        gateway.shadow.wait_idle()
+    finally:
+        gateway.stop()
+
+
 def test_the_filter_that_istio_inserts(tmp_path, upstream):
     """Istio puts it before the router, behind the present picker's filter, which Envoy knows by another name."""
     path = rig.ROOT / "deploy/gateways/shadow-istio/shadow.yaml"
@@ -139,16 +153,7 @@ def test_the_filter_that_istio_inserts(tmp_path, upstream):
         epp = rig.cluster(config, "epp")
         epp["name"] = change["patch"]["value"]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"]
 
-    gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
-    try:
-        for index in range(4):
-            assert wire.post(gateway.envoy.port, wire.body(f"{index} question"))[0] == 200
-        for record in gateway.records(4):
-            assert record["shadow"]["served"] == {"destination": f"{HOST}:{upstream.ports[0]}"}
-            assert record["shadow"]["candidate"]["terms"]["prefill"] > 0
-        gateway.shadow.wait_idle()
-    finally:
-        gateway.stop()
+    check_that_it_shadows(tmp_path, upstream, edit)
 
 
 def test_the_filter_that_envoy_gateway_inserts(tmp_path, upstream):
@@ -174,16 +179,7 @@ def test_the_filter_that_envoy_gateway_inserts(tmp_path, upstream):
         epp = rig.cluster(config, "epp")["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
         return epp["address"]["socket_address"]["port_value"]
 
-    gateway = ShadowedGateway(tmp_path, fleet_of(upstream.ports[:1]), fleet_of(upstream.ports), edit=edit)
-    try:
-        for index in range(4):
-            assert wire.post(gateway.envoy.port, wire.body(f"{index} question"))[0] == 200
-        for record in gateway.records(4):
-            assert record["shadow"]["served"] == {"destination": f"{HOST}:{upstream.ports[0]}"}
-            assert record["shadow"]["candidate"]["terms"]["prefill"] > 0
-        gateway.shadow.wait_idle()
-    finally:
-        gateway.stop()
+    check_that_it_shadows(tmp_path, upstream, edit)
 
 
 def test_a_shadow_that_is_down_costs_no_request(tmp_path, upstream):
