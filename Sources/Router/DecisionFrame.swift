@@ -123,32 +123,21 @@ package struct DecisionFrame: Sendable {
     /// is: prompts there times `meanWork`.
     mutating func refresh(_ ledgers: inout [PodLedger], window: Double, meanWork: Double, now: Double) {
         for pod in 0..<min(ledgers.count, states.count) {
-            paces[pod] = Self.refreshed(&ledgers[pod], &states[pod], window: window, meanWork: meanWork, now: now)
+            refresh(&ledgers[pod], at: pod, window: window, meanWork: meanWork, now: now)
         }
     }
 
     /// The same for one pod.
-    mutating func refresh(_ ledger: inout PodLedger, at pod: Int, window: Double, meanWork: Double, now: Double) {
-        paces[pod] = Self.refreshed(&ledger, &states[pod], window: window, meanWork: meanWork, now: now)
-    }
-
     @inline(__always)
-    private static func refreshed(
-        _ ledger: inout PodLedger,
-        _ state: inout PodState,
-        window: Double,
-        meanWork: Double,
-        now: Double
-    ) -> DecodePace {
-        let view = ledger.look(window: window, now: now)
-        state.backlog = state.calibration.isDegraded ? Double(ledger.prompts.count) * meanWork : view.backlog
-        state.batch = view.batch
-        state.kvTokens = view.kvTokens
-        state.outstandingTokens = view.outstandingTokens
-        state.localShare = view.localShare
-        let pace = DecodePace(state)
-        ledger.setPace(pace.step, batch: pace.batch, kvTokens: pace.kvTokens)
-        return pace
+    mutating func refresh(_ ledger: inout PodLedger, at pod: Int, window: Double, meanWork: Double, now: Double) {
+        var view = ledger.look(window: window, now: now)
+        if states[pod].calibration.isDegraded { view.backlog = Double(ledger.prompts.count) * meanWork }
+        // A pod that nothing happened to decodes as before.
+        if !states[pod].shows(view) {
+            states[pod].take(view)
+            paces[pod] = DecodePace(states[pod])
+        }
+        ledger.setPace(paces[pod].step, batch: paces[pod].batch, kvTokens: paces[pod].kvTokens)
     }
 
     /// Changes one pod's state.
@@ -157,5 +146,22 @@ package struct DecisionFrame: Sendable {
         change(&states[pod])
         if states[pod].canPull { anyPulls = true }
         paces[pod] = DecodePace(states[pod])
+    }
+}
+
+extension PodState {
+    @inline(__always)
+    fileprivate func shows(_ view: LedgerView) -> Bool {
+        batch == view.batch && kvTokens == view.kvTokens && outstandingTokens == view.outstandingTokens
+            && backlog == view.backlog && localShare == view.localShare
+    }
+
+    @inline(__always)
+    fileprivate mutating func take(_ view: LedgerView) {
+        backlog = view.backlog
+        batch = view.batch
+        kvTokens = view.kvTokens
+        outstandingTokens = view.outstandingTokens
+        localShare = view.localShare
     }
 }
