@@ -563,16 +563,21 @@ class Rows:
 
     def scale(self, stage: Stage) -> None:
         upstream = stage.upstream(16)
-        one, two = stage.picker(upstream, "--loops=1"), stage.picker(upstream, "--loops=2")
-        cases = {
-            "1 loop": (one.process, stage.envoy(one.port, concurrency=2).port),
-            "2 loops": (two.process, stage.envoy(two.port, concurrency=2).port),
-        }
+        cases = {}
+        for loops in (1, 2):
+            picker = stage.picker(upstream, f"--loops={loops}")
+            echo, port = stage.echo(upstream, "--loops", loops)
+            cases["epp-pd", loops] = (picker.process, stage.envoy(picker.port, concurrency=2).port)
+            cases["echo", loops] = (echo, stage.envoy(port, concurrency=2).port)
         costs = self.small_cases(stage, cases, "scale")
-        for connections in (8, 64):
-            ratio = [a / b for a, b in zip(costs["2 loops", connections]["us"], costs["1 loop", connections]["us"])]
-            note = f"{statistics.median(costs['2 loops', connections]['us']):.1f} us/req"
-            self.figures.add("scale", f"2 loops to 1, {connections} connections", "x", ratio, 1.15, note)
+        for name, target in (("epp-pd", 1.15), ("echo", None)):
+            for connections in (8, 64):
+                one, two = (costs[(name, loops), connections]["us"] for loops in (1, 2))
+                ratio = [b / a for a, b in zip(one, two)]
+                what = f"2 loops to 1, {connections} connections"
+                self.figures.add(
+                    "scale", what if target else f"echo, {what}", "x", ratio, target, f"{statistics.median(two):.1f} us/req"
+                )
 
     def burst(self, stage: Stage) -> None:
         upstream = stage.upstream(16)
