@@ -72,6 +72,14 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
     /// Set where another picker places the request, and this one only watches.
     package var shadow: Shadow?
 
+    /// Whether a first token is to be waited for.
+    package var reportsFirstToken: Bool { streams && showsFirstToken }
+
+    package var isSheddable: Bool { priority < 0 }
+}
+
+extension InferenceRequest {
+    // By way of the memberwise initializer: one that sets member by member copies the whole at its end.
     package init(
         id: RequestID,
         model: String?,
@@ -91,28 +99,25 @@ package struct InferenceRequest: Sendable, Hashable, Codable {
         tokenPrefix: PrefixKeys? = nil,
         shadow: Shadow? = nil
     ) {
-        self.id = id
-        self.model = model
-        self.promptTokens = promptTokens
-        self.outputTokens = outputTokens
-        self.streams = streams
-        self.showsFirstToken = showsFirstToken
-        self.priority = priority
-        self.serviceLevel = serviceLevel
-        self.prefix = prefix
-        self.subset = subset
-        self.isInference = isInference
-        self.pool = pool
-        ruledBy = pool
-        self.bodyBytes = bodyBytes
-        self.promptBytes = promptBytes
-        self.externalID = externalID
-        self.tokenPrefix = tokenPrefix
-        self.shadow = shadow
+        self.init(
+            id: id,
+            model: model,
+            promptTokens: promptTokens,
+            outputTokens: outputTokens,
+            streams: streams,
+            showsFirstToken: showsFirstToken,
+            priority: priority,
+            serviceLevel: serviceLevel,
+            prefix: prefix,
+            tokenPrefix: tokenPrefix,
+            subset: subset,
+            isInference: isInference,
+            pool: pool,
+            ruledBy: pool,
+            bodyBytes: bodyBytes,
+            promptBytes: promptBytes,
+            externalID: externalID,
+            shadow: shadow
+        )
     }
-
-    /// Whether a first token is to be waited for.
-    package var reportsFirstToken: Bool { streams && showsFirstToken }
-
-    package var isSheddable: Bool { priority < 0 }
 }

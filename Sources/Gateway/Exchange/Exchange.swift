@@ -23,7 +23,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     @exclusivity(unchecked) private var body = PaddedBytes()
     /// Bytes of the budget that the body has.
     private var charged = 0
-    private var uploadDeadline: (any UploadDeadline)?
+    @exclusivity(unchecked) private var uploadDeadline: (any UploadDeadline)?
     private var route: Route?
     /// Reads by itself, and calls nobody meanwhile.
     @exclusivity(unchecked) private var usage: UsageReader?
@@ -121,14 +121,16 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         let endOfStream = message.endOfStream
         switch message.phase {
         case .requestHeaders:
-            guard service.heads.readRequestHead(of: message, into: &head) else {
+            var head = RequestHead()
+            guard unsafe service.heads.readRequestHead(of: message, into: &head) else {
                 return handle(.violation(Self.malformed))
             }
+            self.head = consume head
             readSubset(of: message)
             handle(
-                .requestHeaders(endOfStream: endOfStream, contentLength: head.contentLength, modes: message.modes)
+                .requestHeaders(endOfStream: endOfStream, contentLength: self.head.contentLength, modes: message.modes)
             )
-            if isGathering { uploadDeadline = service.picker.uploadBegan(of: self) }
+            if isGathering { unsafe uploadDeadline = service.picker.uploadBegan(of: self) }
         case .requestBody:
             readSubset(of: message)
             guard unsafe hasRoom(for: message.body.count) else { return rejectForRoom() }
@@ -136,7 +138,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         case .requestTrailers:
             handle(.requestTrailers)
         case .responseHeaders:
-            guard let head = service.heads.responseHead(of: message) else {
+            guard let head = unsafe service.heads.responseHead(of: message) else {
                 return handle(.violation(Self.malformed))
             }
             compareServed(in: message)
@@ -204,17 +206,17 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func handle(_ input: ExchangeMachine.Input, body: UnsafeRawBufferPointer) {
         // Held for all actions: finishing may close the call before the last one.
         guard let call else { return }
-        let list = service.borrowActions()
+        let first = unsafe service.actions.count
         if unsafe observation == nil {
-            unsafe machine.handle(input, into: &list.actions)
+            unsafe machine.handle(input, into: &service.actions)
         } else {
-            unsafe observation?.handle(input, into: &list.actions)
+            unsafe observation?.handle(input, into: &service.actions)
         }
-        // By address: a copy of an action with a route costs more than most actions.
-        unsafe list.actions.withUnsafeBufferPointer { actions in
-            for index in actions.indices { unsafe perform(actions[index], body: body, on: call) }
+        for index in unsafe first..<service.actions.count {
+            unsafe perform(service.actions[index], body: body, on: call)
         }
-        service.giveBack(list)
+        // One by one: nearly always one or two.
+        while unsafe service.actions.count > first { unsafe service.actions.removeLast() }
     }
 
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
@@ -280,7 +282,7 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func endUpload() {
-        uploadDeadline.take()?.cancel()
+        unsafe uploadDeadline.take()?.cancel()
     }
 
     private func dropBody() {
@@ -293,50 +295,69 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private func ask(wholeBody: Bool) {
         // A POST to an API without a body is as bad as one with a wrong body; a GET of the same path has none by nature.
         guard wholeBody, api != .other, unsafe body.count > 0 || head.method == "POST" else {
-            return service.picker.decide(parsed(nil), for: self)
+            return service.picker.decide(parsed(), for: self)
         }
         do {
             unsafe body.pad()
             let inference = try unsafe service.bodies.read(body, of: api)
             bodyHasPriority = inference.hasPriority
             askedModel = inference.model
-            var request = parsed(inference)
-            request.authority = call?.authority ?? ""
-            if inference.tokenKeys == nil, unsafe body.count <= service.options.keptBodyBytes {
-                request.body = unsafe Array(body.bytes)
-            }
-            service.picker.decide(request, for: self)
+            service.picker.decide(parsed(inference), for: self)
         } catch {
             handle(.rejected(error.answer(details: "epp_pd_bad_body")))
         }
     }
 
-    private func parsed(_ inference: InferenceBody?) -> ParsedRequest {
+    /// A request without a body that says anything.
+    private func parsed() -> ParsedRequest {
         ParsedRequest(
             id: id,
-            api: inference == nil ? .other : api,
+            api: .other,
             method: head.method,
             path: head.path,
             externalID: head.externalID,
-            model: inference?.model,
-            streams: inference?.streams ?? false,
-            showsFirstToken: unsafe machine.showsFirstToken && !service.options.skims,
-            maxOutputTokens: inference?.maxOutputTokens,
+            showsFirstToken: showsFirstToken,
             bodyBytes: unsafe body.count,
-            promptBytes: inference?.promptBytes ?? 0,
-            promptTokens: inference?.promptTokens,
-            textKeys: inference?.textKeys ?? .none,
-            tokenKeys: inference?.tokenKeys,
-            cacheSalt: inference?.cacheSalt,
-            promptCacheKey: inference?.promptCacheKey,
-            user: inference?.user,
             serviceLevel: head.serviceLevel,
             objective: head.objective,
             session: head.session,
             subset: subset,
-            shadow: unsafe observation == nil ? nil : Shadow(served: head.served)
+            shadow: shadow
         )
     }
+
+    private func parsed(_ inference: InferenceBody) -> ParsedRequest {
+        let isKept = unsafe inference.tokenKeys == nil && body.count <= service.options.keptBodyBytes
+        return ParsedRequest(
+            id: id,
+            api: api,
+            method: head.method,
+            path: head.path,
+            externalID: head.externalID,
+            model: inference.model,
+            streams: inference.streams,
+            showsFirstToken: showsFirstToken,
+            maxOutputTokens: inference.maxOutputTokens,
+            bodyBytes: unsafe body.count,
+            promptBytes: inference.promptBytes,
+            promptTokens: inference.promptTokens,
+            textKeys: inference.textKeys,
+            tokenKeys: inference.tokenKeys,
+            cacheSalt: inference.cacheSalt,
+            promptCacheKey: inference.promptCacheKey,
+            user: inference.user,
+            body: isKept ? unsafe Array(body.bytes) : [],
+            serviceLevel: head.serviceLevel,
+            objective: head.objective,
+            session: head.session,
+            authority: call?.authority ?? "",
+            subset: subset,
+            shadow: shadow
+        )
+    }
+
+    private var showsFirstToken: Bool { unsafe machine.showsFirstToken && !service.options.skims }
+    private var shadow: Shadow? { unsafe observation == nil ? nil : Shadow(served: head.served) }
 
     private func answerHeaders(_ route: Route?, on call: any GRPCCall) {
         if let route { self.route = route }

@@ -56,11 +56,11 @@ extension ExchangeMachine {
         /// Ask for other modes than Envoy's configuration has: the request's body, and the response's too or not.
         case overrideModes(showsResponse: Bool)
         /// Answer the request headers: along the route, or let them pass bare because the route comes with the body.
-        indirect case answerRequestHeaders(Route?)
+        case answerRequestHeaders(Route?)
         /// Send the gathered body back in pieces.
         case sendGathered(endOfStream: Bool)
         /// Answer a buffered body: along the route.
-        indirect case answerBufferedBody(Route)
+        case answerBufferedBody(Route)
         /// Let one chunk of request body pass.
         case passRequestBody
         case answerRequestTrailers

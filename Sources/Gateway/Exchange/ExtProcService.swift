@@ -11,8 +11,8 @@ package final class ExtProcService: GRPCService {
     let options: ExchangeOptions
     let budget: BodyBudget
     let encoder: ResponseEncoder
-    var heads: HeadReader
-    var bodies: InferenceBodyReader
+    @exclusivity(unchecked) var heads: HeadReader
+    @exclusivity(unchecked) var bodies: InferenceBodyReader
     private(set) weak var observer: (any ExchangeObserver)?
     private let makeRequestID: () -> RequestID
     /// Whether an exchange whose response bodies are not sent has shown its response's headers. Envoy sends them for all
@@ -20,10 +20,10 @@ package final class ExtProcService: GRPCService {
     var seesHeadersAlone = false
     /// Shares of exchanges that were passed over, until they make a whole one.
     private var sampledPart = 0.0
-    /// Empty lists with room: one for each depth of nesting.
+    /// What machines have asked for and is not done yet, as a stack: what an action causes goes on top, and is done first.
     ///
-    /// Not checked for overlapping accesses: nobody is called while it changes.
-    @exclusivity(unchecked) private var spareActions: [ActionList] = []
+    /// Not checked for overlapping accesses, like the two readers: nobody is called while they change.
+    @exclusivity(unchecked) var actions: [ExchangeMachine.Action] = []
 
     /// - Parameters:
     ///   - picker: asked on this loop.
@@ -44,8 +44,8 @@ package final class ExtProcService: GRPCService {
         self.observer = observer
         self.makeRequestID = makeRequestID
         encoder = ResponseEncoder(names: options.headerNames)
-        heads = HeadReader(options.headerNames)
-        bodies = InferenceBodyReader(options)
+        unsafe heads = HeadReader(options.headerNames)
+        unsafe bodies = InferenceBodyReader(options)
     }
 
     /// Whether the next exchange is sampled: evenly spread, so that the share holds for few requests too.
@@ -56,22 +56,7 @@ package final class ExtProcService: GRPCService {
         return true
     }
 
-    /// An empty list with room. A second borrower, nested in the first one's actions, gets another one.
-    func borrowActions() -> ActionList { unsafe spareActions.popLast() ?? ActionList() }
-
-    func giveBack(_ list: ActionList) {
-        // Mostly one or two: taking them out one by one costs less than emptying the list as a whole.
-        while unsafe !list.actions.isEmpty { unsafe list.actions.removeLast() }
-        unsafe spareActions.append(list)
-    }
-
     package func handler(path: String, call: any GRPCCall) -> (any GRPCCallHandler)? {
         path == Self.path ? Exchange(id: makeRequestID(), call: call, service: self) : nil
     }
-}
-
-/// A list of actions that is used again: an object, so that handing it on never copies the list.
-final class ActionList {
-    /// Not checked for overlapping accesses: filled by the machine, which calls nobody, and only read while it is carried out.
-    @exclusivity(unchecked) var actions: [ExchangeMachine.Action] = []
 }

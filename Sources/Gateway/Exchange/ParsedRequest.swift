@@ -55,7 +55,10 @@ package struct ParsedRequest: Sendable, Hashable {
     package var subset: [String]?
     /// Set where another picker places the request, and this one only watches.
     package var shadow: Shadow?
+}
 
+extension ParsedRequest {
+    // By way of the memberwise initializer: one that sets member by member copies the whole at its end.
     package init(
         id: RequestID,
         api: InferenceAPI,
@@ -80,27 +83,31 @@ package struct ParsedRequest: Sendable, Hashable {
         subset: [String]? = nil,
         shadow: Shadow? = nil
     ) {
-        self.id = id
-        self.api = api
-        self.method = method
-        self.path = path
-        self.externalID = externalID
-        self.model = model
-        self.streams = streams
-        self.showsFirstToken = showsFirstToken
-        self.maxOutputTokens = maxOutputTokens
-        self.bodyBytes = bodyBytes
-        self.promptBytes = promptBytes
-        self.promptTokens = promptTokens
-        self.textKeys = textKeys
-        self.tokenKeys = tokenKeys
-        self.cacheSalt = cacheSalt
-        self.promptCacheKey = promptCacheKey
-        self.user = user
-        self.serviceLevel = serviceLevel
-        self.objective = objective
-        self.session = session
-        self.subset = subset
-        self.shadow = shadow
+        self.init(
+            id: id,
+            api: api,
+            method: method,
+            path: path,
+            externalID: externalID,
+            model: model,
+            streams: streams,
+            showsFirstToken: showsFirstToken,
+            maxOutputTokens: maxOutputTokens,
+            bodyBytes: bodyBytes,
+            promptBytes: promptBytes,
+            promptTokens: promptTokens,
+            textKeys: textKeys,
+            tokenKeys: tokenKeys,
+            cacheSalt: cacheSalt,
+            promptCacheKey: promptCacheKey,
+            user: user,
+            body: [],
+            serviceLevel: serviceLevel,
+            objective: objective,
+            session: session,
+            authority: "",
+            subset: subset,
+            shadow: shadow
+        )
     }
 }

@@ -39,20 +39,20 @@ package enum Verdict: Sendable, Hashable {
     case answer(ImmediateAnswer)
 }
 
-/// Where to send a request, as the wire needs it.
-package struct Route: Sendable, Hashable {
+/// Where to send a request, as the wire needs it. An object, since it is handed on from stage to stage and never changes.
+package final class Route: Sendable, Hashable {
     /// `ip:port`, first choice first. Exactly one unless the gateway takes a list.
-    package var destinations: [String]
+    package let destinations: [String]
     /// `ip:port` of the prefill pod. nil: the destination prefills itself.
-    package var prefiller: String?
+    package let prefiller: String?
     /// `ip:port` of a third pod to pull a prefix from.
-    package var kvSource: String?
-    /// Value of the header that tells the client of the decision. nil: none is set.
-    package var decision: String?
+    package let kvSource: String?
     /// New value of the body's top-level `model`. nil leaves the body byte for byte.
-    package var rewriteModel: String?
+    package let rewriteModel: String?
     /// New value of the body's top-level `priority`, which is put there where the client sent none. nil leaves the body.
-    package var enginePriority: Int?
+    package let enginePriority: Int?
+    /// Value of the header that tells the client of the decision. nil: none is set.
+    package let decision: String?
 
     package init(
         destinations: [String],
@@ -68,6 +68,16 @@ package struct Route: Sendable, Hashable {
         self.rewriteModel = rewriteModel
         self.enginePriority = enginePriority
         self.decision = decision
+    }
+
+    package static func == (a: Route, b: Route) -> Bool {
+        a.destinations == b.destinations && a.prefiller == b.prefiller && a.kvSource == b.kvSource
+            && a.rewriteModel == b.rewriteModel && a.enginePriority == b.enginePriority && a.decision == b.decision
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(destinations)
+        hasher.combine(prefiller)
     }
 }
 

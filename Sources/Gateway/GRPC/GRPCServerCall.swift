@@ -10,7 +10,7 @@ final class GRPCServerCall: GRPCCall {
     var slot: Int
     /// Messages with their prefixes that wait for the peer's window.
     ///
-    /// Not checked for overlapping accesses, like `request` and `reader`, since the checks cost more than the accesses: none
+    /// Not checked for overlapping accesses, like `form`, `request` and `reader`, since the checks cost more than the accesses: none
     /// of them is touched by what is called while it changes, but for `reader`, which lends messages to the handler and is
     /// not read by anything that a handler may call.
     @exclusivity(unchecked) private var queue = SendQueue()
@@ -20,7 +20,7 @@ final class GRPCServerCall: GRPCCall {
     private unowned(unsafe) let session: HTTP2Session
     private var handler: (any GRPCCallHandler)?
     @exclusivity(unchecked) private var reader = GRPCMessageReader()
-    private var form = RequestForm()
+    @exclusivity(unchecked) private var form = RequestForm()
     @exclusivity(unchecked) private var request = RequestFields()
     private var response = Response.none
     private var isOpen = true
@@ -68,7 +68,7 @@ final class GRPCServerCall: GRPCCall {
     }
 
     func requestComplete() {
-        guard form.isComplete else { return malformed() }
+        guard unsafe form.isComplete else { return malformed() }
         let request = unsafe request
         let session = unsafe session
         if request.isGET, let page = session.service.page(path: request.path) { return send(page) }
@@ -88,7 +88,7 @@ final class GRPCServerCall: GRPCCall {
             withheldBytes += bytes.count
             releaseWindow()
         }
-        guard form.takeContent(bytes.count) else { return malformed() }
+        guard unsafe form.takeContent(bytes.count) else { return malformed() }
         guard isListening else { return }
         defer { countGathered() }
         do throws(GRPCStatus) {
@@ -144,7 +144,7 @@ final class GRPCServerCall: GRPCCall {
 
     func remoteHalfClosed() {
         remoteEnded = true
-        guard form.isContentComplete else { return malformed() }
+        guard unsafe form.isContentComplete else { return malformed() }
         guard isListening, let handler else { return }
         if unsafe reader.isAtBoundary {
             handler.remoteEnded()

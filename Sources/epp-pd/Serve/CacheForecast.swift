@@ -5,9 +5,6 @@ import Router
 
 /// What one request on its way was expected to find cached, to be compared with what its answer reports.
 struct CacheForecast {
-    /// As many requests as the Router follows.
-    static let maximum = 1 << 18
-
     private let prefiller: EndpointID
     /// Tokens that the index held for the prefiller, before trust was taken off.
     private let held: Int

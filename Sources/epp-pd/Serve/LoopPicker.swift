@@ -15,6 +15,8 @@ final class LoopPicker: Picker, @unchecked Sendable {
         let exchange: any PendingExchange
         let since: MonotonicTime
         var isRouted = false
+        /// What it was expected to find cached, once it is routed.
+        var forecast: CacheForecast?
     }
 
     /// A request whose prompt an engine cuts into tokens, and how long that may take.
@@ -32,9 +34,10 @@ final class LoopPicker: Picker, @unchecked Sendable {
     /// nil where engines are not asked.
     private let tokens: PromptTokens?
     private var numbers: RequestNumbers
-    private var open: [RequestID: Open] = [:]
+    /// Not checked for overlapping accesses, like `uploads`: nobody is called while they change.
+    @exclusivity(unchecked) private var open: [RequestID: Open] = [:]
     private var unread: [RequestID: Unread] = [:]
-    private var uploads = Uploads()
+    @exclusivity(unchecked) private var uploads = Uploads()
     /// Whether a look at what is open, or on its way, is already scheduled.
     private var willLookAtOpen = false
     private var willLookAtUploads = false
@@ -60,7 +63,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
             willLookAtUploads = true
             lookAtUploads(after: uploadTimeout)
         }
-        return Upload(picker: self, token: uploads.add(exchange, at: loop.now))
+        return unsafe Upload(picker: self, token: uploads.add(exchange, at: loop.now))
     }
 
     /// A body on its way. Its exchange is held until it cancels this, at its end at the latest: a weak reference would make
@@ -69,12 +72,12 @@ final class LoopPicker: Picker, @unchecked Sendable {
         let picker: LoopPicker
         let token: Uploads.Token
 
-        func cancel() { picker.uploads.remove(token) }
+        func cancel() { unsafe picker.uploads.remove(token) }
     }
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         let id = request.id
-        open[id] = Open(exchange: exchange, since: loop.now)
+        unsafe open[id] = Open(exchange: exchange, since: loop.now)
         if let timeout, !willLookAtOpen {
             willLookAtOpen = true
             lookAtOpen(after: timeout)
@@ -114,16 +117,16 @@ final class LoopPicker: Picker, @unchecked Sendable {
     func served(_ request: RequestID, _ served: Served) { host.served(request, served) }
 
     func ended(_ request: RequestID, _ outcome: Outcome) {
-        forget(request)
-        host.ended(request, outcome, on: self)
+        let forecast = forget(request)?.forecast
+        host.ended(request, outcome, forecast, on: self)
     }
 
     // MARK: - From the host
 
     /// May be called on any thread.
-    func deliver(_ verdict: Verdict, to request: RequestID, from current: LoopPicker?) {
-        if current === self { return resolve(request, verdict) }
-        loop.post { [self] in resolve(request, verdict) }
+    func deliver(_ answer: RouterHost.Answer, from current: LoopPicker?) {
+        if current === self { return resolve(answer) }
+        loop.post { [self] in resolve(answer) }
     }
 
     /// Runs `action` on this loop after a span of wall time. May be called on any thread.
@@ -132,20 +135,23 @@ final class LoopPicker: Picker, @unchecked Sendable {
     }
 
     /// A request that left meanwhile is not open any more, and has been told to have ended.
-    private func resolve(_ id: RequestID, _ verdict: Verdict) {
-        guard let place = open.index(forKey: id), !open.values[place].isRouted else { return }
-        let exchange = open.values[place].exchange
-        switch verdict {
-        case .route: open.values[place].isRouted = true
+    private func resolve(_ answer: RouterHost.Answer) {
+        guard let place = unsafe open.index(forKey: answer.request), unsafe !open.values[place].isRouted else { return }
+        let exchange = unsafe open.values[place].exchange
+        switch answer.verdict {
+        case .route:
+            unsafe open.values[place].isRouted = true
+            unsafe open.values[place].forecast = answer.forecast
         // The exchange of a refused request tells of no end.
-        case .answer: forget(id)
+        case .answer: forget(answer.request)
         }
-        exchange.resolve(verdict)
+        exchange.resolve(answer.verdict)
     }
 
-    private func forget(_ id: RequestID) {
-        open.removeValue(forKey: id)
+    @discardableResult
+    private func forget(_ id: RequestID) -> Open? {
         stopReading(id)
+        return unsafe open.removeValue(forKey: id)
     }
 
     private func stopReading(_ id: RequestID) {
@@ -162,9 +168,9 @@ final class LoopPicker: Picker, @unchecked Sendable {
         loop.schedule(after: Self.period(timeout)) { [self] in
             let now = loop.now
             // In the order of arrival, whatever the table's is.
-            let late = open.filter { $0.value.since + timeout <= now }.keys.sorted()
+            let late = unsafe open.filter { $0.value.since + timeout <= now }.keys.sorted()
             for id in late { expire(id) }
-            willLookAtOpen = !open.isEmpty
+            willLookAtOpen = unsafe !open.isEmpty
             if willLookAtOpen { lookAtOpen(after: timeout) }
         }
     }
@@ -172,8 +178,8 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private func lookAtUploads(after timeout: Duration) {
         loop.schedule(after: Self.period(timeout)) { [self] in
             let now = loop.now
-            for exchange in uploads.takeLate(by: timeout, at: now) { exchange.stalled() }
-            willLookAtUploads = !uploads.isEmpty
+            for exchange in unsafe uploads.takeLate(by: timeout, at: now) { exchange.stalled() }
+            willLookAtUploads = unsafe !uploads.isEmpty
             if willLookAtUploads { lookAtUploads(after: timeout) }
         }
     }
@@ -181,10 +187,9 @@ final class LoopPicker: Picker, @unchecked Sendable {
     /// Envoy ends no request of its own in full duplex, so a pod that never answers would hold it, and its part of the
     /// ledger, for ever.
     private func expire(_ id: RequestID) {
-        guard let request = open.removeValue(forKey: id) else { return }
-        stopReading(id)
+        guard let request = forget(id) else { return }
         // A routed request's exchange tells of its end itself.
-        if !request.isRouted { host.ended(id, Outcome(kind: .timedOut), on: self) }
+        if !request.isRouted { host.ended(id, Outcome(kind: .timedOut), nil, on: self) }
         request.exchange.resolve(.answer(RefusalAnswer.timedOut))
     }
 }

@@ -17,13 +17,13 @@ final class RouterHost: Sendable {
     private struct Place {
         let hostPort: String
         let name: String
-        /// The one destination of most routes, shared by all of them.
-        let destinations: [String]
+        /// The way to it alone, shared by most requests that are sent there.
+        let route: Route
 
         init(_ endpoint: Endpoint) {
             hostPort = endpoint.hostPort
             name = endpoint.name
-            destinations = [hostPort]
+            route = Route(destinations: [hostPort])
         }
     }
 
@@ -37,18 +37,22 @@ final class RouterHost: Sendable {
         var rewritten: [RequestID: String] = [:]
         var rules = RequestRules()
         var routes = RoutePools()
-        /// What requests on their way were expected to find cached.
-        var forecasts: [RequestID: CacheForecast] = [:]
         /// Requests that came while there was no pod to answer them.
         var waiting: PodlessRequests
         /// Reused from event to event.
         var actions: [RouterAction] = []
     }
 
+    /// What becomes of a request.
+    struct Answer {
+        let request: RequestID
+        let verdict: Verdict
+        /// What it is expected to find cached, where it is routed.
+        var forecast: CacheForecast?
+    }
+
     /// What must be done once the lock is free.
     private struct Effects {
-        typealias Answer = (request: RequestID, verdict: Verdict)
-
         /// Most events bring one verdict or none.
         private(set) var first: Answer?
         private(set) var others: [Answer] = []
@@ -56,13 +60,13 @@ final class RouterHost: Sendable {
         /// When the wait for a first pod ends.
         var podlessDeadline: Instant?
 
-        mutating func add(_ request: RequestID, _ verdict: Verdict) {
-            if first == nil { first = (request, verdict) } else { others.append((request, verdict)) }
+        mutating func add(_ answer: Answer) {
+            if first == nil { first = answer } else { others.append(answer) }
         }
 
         mutating func add(_ more: Effects) {
-            if let first = more.first { add(first.request, first.verdict) }
-            for answer in more.others { add(answer.request, answer.verdict) }
+            if let first = more.first { add(first) }
+            for answer in more.others { add(answer) }
         }
     }
 
@@ -178,14 +182,15 @@ final class RouterHost: Sendable {
 
     func served(_ id: RequestID, _ served: Served) { observed(.served(id, served)) }
 
-    func ended(_ id: RequestID, _ outcome: Outcome, on picker: LoopPicker) {
+    /// `forecast`: what came with the verdict, where the request was routed.
+    func ended(_ id: RequestID, _ outcome: Outcome, _ forecast: CacheForecast?, on picker: LoopPicker) {
         let now = clock.now
-        let (effects, forecast) = state.withLock { state in
+        let known = forecast?.known(outcome) ?? outcome
+        let effects = state.withLock { state in
             observer.ended(id, outcome, at: now)
             if !state.rewritten.isEmpty { state.rewritten.removeValue(forKey: id) }
-            let forecast = state.forecasts.removeValue(forKey: id)
             if state.waiting.count > 0 { state.waiting.remove(id) }
-            return (handle(.ended(id, forecast?.known(outcome) ?? outcome), &state, now), forecast)
+            return handle(.ended(id, known), &state, now)
         }
         forecast?.compare(outcome, prefixes)
         perform(effects, on: picker)
@@ -288,11 +293,11 @@ final class RouterHost: Sendable {
         for index in state.actions.indices {
             switch state.actions[index] {
             case .dispatch(let id, let decision):
-                effects.add(id, dispatch(id, decision, &state))
+                effects.add(dispatch(id, decision, &state))
             case .refuse(let id, let refusal):
                 state.rewritten[id] = nil
                 observer.refused(id, refusal, records: state.router.takeRecords())
-                effects.add(id, .answer(RefusalAnswer.answer(to: refusal)))
+                effects.add(Answer(request: id, verdict: .answer(RefusalAnswer.answer(to: refusal))))
             case .wake(let at):
                 // One timer is enough: each tick asks for the next.
                 if let armed = state.wakeAt, armed <= at, now - armed < Self.lostTimer { continue }
@@ -306,45 +311,52 @@ final class RouterHost: Sendable {
         return effects
     }
 
-    private func dispatch(
-        _ id: RequestID,
-        _ decision: Decision,
-        _ state: inout State
-    ) -> Verdict {
-        var destinations = state.endpoints[decision.placement.destination]?.destinations ?? []
+    private func dispatch(_ id: RequestID, _ decision: Decision, _ state: inout State) -> Answer {
+        guard let route = route(of: decision, for: id, &state) else {
+            // The fleet changed between the choice and this line: impossible while both are under one lock.
+            assertionFailure("a decision named an endpoint that the snapshot does not hold")
+            return Answer(
+                request: id,
+                verdict: .answer(RefusalAnswer.answer(to: .noEndpoint(reason: "the chosen endpoint left")))
+            )
+        }
+        observer.dispatched(id, decision, records: state.router.takeRecords())
+        let forecast = CacheForecast(
+            decision,
+            trust: prefixes.trust(in: decision.placement.prefiller),
+            pairsReportPrefill: pairsReportPrefill
+        )
+        return Answer(request: id, verdict: .route(route), forecast: forecast)
+    }
+
+    /// - Returns: nil where the destination is gone.
+    private func route(of decision: Decision, for id: RequestID, _ state: inout State) -> Route? {
+        guard let place = state.endpoints[decision.placement.destination] else { return nil }
+        let rewriteModel = state.rewritten.isEmpty ? nil : state.rewritten.removeValue(forKey: id)
+        if rewriteModel == nil, !decision.placement.isPair, decision.pullFrom == nil, decision.fallbacks.isEmpty,
+            decision.enginePriority == nil, !tellsDecisions
+        {
+            return place.route
+        }
+        var destinations = place.route.destinations
         for fallback in decision.fallbacks {
             if let place = state.endpoints[fallback] { destinations.append(place.hostPort) }
         }
-        guard !destinations.isEmpty else {
-            // The fleet changed between the choice and this line: impossible while both are under one lock.
-            assertionFailure("a decision named an endpoint that the snapshot does not hold")
-            return .answer(RefusalAnswer.answer(to: .noEndpoint(reason: "the chosen endpoint left")))
-        }
-        observer.dispatched(id, decision, records: state.router.takeRecords())
-        if state.forecasts.count < CacheForecast.maximum {
-            state.forecasts[id] = CacheForecast(
-                decision,
-                trust: prefixes.trust(in: decision.placement.prefiller),
-                pairsReportPrefill: pairsReportPrefill
-            )
-        }
         var prefiller: String?
         if case .pair(let prefill, _) = decision.placement { prefiller = state.endpoints[prefill]?.hostPort }
-        return .route(
-            Route(
-                destinations: destinations,
-                prefiller: prefiller,
-                kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
-                rewriteModel: state.rewritten.isEmpty ? nil : state.rewritten.removeValue(forKey: id),
-                enginePriority: decision.enginePriority,
-                decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
-            )
+        return Route(
+            destinations: destinations,
+            prefiller: prefiller,
+            kvSource: decision.pullFrom.flatMap { state.endpoints[$0]?.hostPort },
+            rewriteModel: rewriteModel,
+            enginePriority: decision.enginePriority,
+            decision: tellsDecisions ? DecisionHeader.text(of: decision) { state.endpoints[$0]?.name } : nil
         )
     }
 
     private func perform(_ effects: Effects, on current: LoopPicker?) {
-        if let first = effects.first { deliver(first.verdict, to: first.request, from: current) }
-        for answer in effects.others { deliver(answer.verdict, to: answer.request, from: current) }
+        if let first = effects.first { deliver(first, from: current) }
+        for answer in effects.others { deliver(answer, from: current) }
         if let at = effects.wakeAt { wake(at: at) }
         if let at = effects.podlessDeadline {
             pickers.withLock { $0.first ?? nil }?.schedule(after: clock.wall(max(at - clock.now, .zero))) { [self] in
@@ -353,13 +365,11 @@ final class RouterHost: Sendable {
         }
     }
 
-    private func deliver(_ verdict: Verdict, to request: RequestID, from current: LoopPicker?) {
-        let loop = RequestNumbers.loop(of: request)
-        if let current, current.loopIndex == loop {
-            return current.deliver(verdict, to: request, from: current)
-        }
+    private func deliver(_ answer: Answer, from current: LoopPicker?) {
+        let loop = RequestNumbers.loop(of: answer.request)
+        if let current, current.loopIndex == loop { return current.deliver(answer, from: current) }
         let owner = pickers.withLock { $0.indices.contains(loop) ? $0[loop] : nil }
-        owner?.deliver(verdict, to: request, from: current)
+        owner?.deliver(answer, from: current)
     }
 
     /// Requests for which no pod came in time are refused, as they would have been at once.
