@@ -56,11 +56,18 @@ extension Router {
         actions.append(.refuse(id, refusal))
     }
 
-    /// Chooses pods for a request now, and dispatches it or refuses it.
+    /// Chooses pods for a request now, and dispatches it or refuses it. One that may be refused is refused where its best
+    /// place is predicted to be too late: whoever does not wait in the queue has no later moment for that.
     mutating func placeOrRefuse(_ request: InferenceRequest, arrivedAt: Instant, into actions: inout [RouterAction]) {
         switch choose(request, arrivedAt: arrivedAt, ahead: nil) {
         case .refused(let refusal): refuse(request.id, refusal, into: &actions)
-        case .chosen(let choice): dispatch(request, choice, into: &actions)
+        case .chosen(let choice):
+            let bound = choice.facts.serviceLevel.ttft ?? Seconds(.infinity)
+            if request.isSheddable, choice.facts.waited + choice.candidate.terms.ttft > bound {
+                shed(request, reason: "it cannot meet its service level", into: &actions)
+            } else {
+                dispatch(request, choice, into: &actions)
+            }
         }
     }
 

@@ -49,6 +49,7 @@ extension Router {
         if !sameFleet {
             forgetPools()
             transfers.makeRoom(keeping: Set(sorted.endpoints.map(\.endpoint.name)))
+            refuseUnservable(into: &actions)
         }
         for (index, status) in sorted.endpoints.enumerated() {
             if let load = status.load {

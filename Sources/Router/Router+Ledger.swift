@@ -50,6 +50,8 @@ struct InFlight: Sendable {
     var joinedTokenSum = 0.0
     /// Its prompt is still in the prefiller's ledger.
     var promptIsPending = false
+    /// Its exchange is over, its answer is not: it ends when that is predicted.
+    var isUnwatched = false
     /// How long its prompt was seen to take, and whether the pod had nothing else to do.
     var service: VirtualPod.Service?
 
@@ -184,7 +186,10 @@ extension Router {
     }
 
     mutating func ended(_ id: RequestID, _ outcome: Outcome, into actions: inout [RouterAction]) {
-        if let entry = inFlight.removeValue(forKey: id) {
+        if settlesLater(id, outcome) {
+            // Nothing has become free.
+            return
+        } else if let entry = inFlight.removeValue(forKey: id) {
             learn(entry, outcome)
             leaveLedger(id, entry)
             judge(entry, outcome)
@@ -206,7 +211,7 @@ extension Router {
     }
 
     /// Tells the control whether the request met its bounds, as far as anybody saw.
-    private mutating func steer(_ entry: InFlight, _ outcome: Outcome) {
+    mutating func steer(_ entry: InFlight, _ outcome: Outcome) {
         guard options.control != nil, let terms = entry.terms else { return }
         var isMet: Bool?
         let level = entry.request.serviceLevel
@@ -221,7 +226,7 @@ extension Router {
         control.ended(isMet: isMet, dollars: terms.busy, at: now)
     }
 
-    private mutating func leaveLedger(_ id: RequestID, _ entry: InFlight) {
+    mutating func leaveLedger(_ id: RequestID, _ entry: InFlight) {
         let time = now.rawValue
         let placement = entry.placement
         if entry.request.isInference { counts.tokensInFlight -= entry.request.promptTokens }

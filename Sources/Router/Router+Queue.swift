@@ -90,6 +90,27 @@ extension Router {
         queue.renewBounds()
     }
 
+    /// Those that wait for pods which have left are told what they would be told on arrival. Where no pod for output is left
+    /// at all, for any request, they may wait a little for the first that comes.
+    mutating func refuseUnservable(into actions: inout [RouterAction]) {
+        let isPodless = !fleet.endpoints.contains { $0.endpoint.role.canDecode }
+        var gone: [RequestID] = []
+        for (place, request) in queue.requests.enumerated() {
+            enter(pool(for: request), subset: request.subset)
+            guard frame.decodes.isEmpty else { continue }
+            if isPodless, options.queue.podlessHold > .zero {
+                queue.shortenHold(at: place, to: (now + options.queue.podlessHold).rawValue)
+            } else {
+                gone.append(request.id)
+            }
+        }
+        for id in gone.sorted() {
+            guard let request = queue.remove(id) else { continue }
+            holds.forget(id)
+            placeOrRefuse(request, arrivedAt: now, into: &actions)
+        }
+    }
+
     /// Whether a pod may be given another prompt now.
     func isOpen(_ pod: Int) -> Bool {
         let state = frame.states[pod]

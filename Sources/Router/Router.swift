@@ -42,6 +42,8 @@ package struct Router: Sendable {
 
     var inFlight: [RequestID: InFlight] = [:]
     var unserved: [RequestID: Unserved] = [:]
+    /// Of requests in flight whose end nobody will see.
+    var predictedEnds = PredictedEnds()
     var queue: WaitingQueue
     /// The wake that the shell was last asked for.
     var wakeAt: Instant?
@@ -99,6 +101,7 @@ package struct Router: Sendable {
     ) {
         if now.rawValue.isFinite { self.now = max(self.now, now) }
         lookedUp = nil
+        if predictedEnds.first <= self.now.rawValue { settle() }
         switch consume event {
         case .arrived(let request): arrived(request, into: &actions)
         case .firstToken(let id): firstToken(id, into: &actions)

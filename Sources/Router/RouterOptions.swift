@@ -79,6 +79,8 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     /// No request waits here longer. Ten minutes are the default time-out of OpenAI's clients: who leaves sooner leaves
     /// the queue.
     package var maximumHold: Seconds
+    /// How long requests go on waiting once the fleet has no pod for output any more. Zero: they are refused at once.
+    package var podlessHold: Seconds
     /// Requests of the order that are looked at in vain. In the simulator at twice the recorded load of Mooncake's trace
     /// 16 met 95 % of service levels, 8 met 94 %, 2 met 89 %.
     package var lookahead: Int
@@ -103,6 +105,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         maximumRequests: Int = 8192,
         maximumBytes: Int = 256 << 20,
         maximumHold: Seconds = Seconds(600),
+        podlessHold: Seconds = .zero,
         lookahead: Int = 16,
         pricedPerRound: Int = 256,
         reviewAfter: Seconds = Seconds(0.01),
@@ -114,6 +117,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
         self.maximumRequests = maximumRequests
         self.maximumBytes = maximumBytes
         self.maximumHold = maximumHold
+        self.podlessHold = podlessHold
         self.lookahead = lookahead
         self.pricedPerRound = pricedPerRound
         self.reviewAfter = reviewAfter

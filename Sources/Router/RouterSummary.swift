@@ -51,6 +51,7 @@ extension Router {
     /// Looks at everything: some tens of nanoseconds per endpoint.
     package mutating func summary(at time: Instant) -> RouterSummary {
         if time.rawValue.isFinite { now = max(now, time) }
+        settle()
         refreshAll()
         return RouterSummary(
             inFlight: inFlight.count,

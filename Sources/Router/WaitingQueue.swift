@@ -61,7 +61,7 @@ struct WaitingQueue: Sendable {
 
     /// What one request holds while it waits.
     private static func size(_ request: InferenceRequest) -> Int {
-        max(request.bodyBytes, 0) &+ request.prefix.hashes.count &* 8
+        max(request.bodyBytes, 0) &+ (request.prefix.hashes.count &+ (request.tokenPrefix?.hashes.count ?? 0)) &* 8
     }
 
     func hasRoom(for request: InferenceRequest) -> Bool {
@@ -80,6 +80,12 @@ struct WaitingQueue: Sendable {
     private mutating func takeBounds(of entry: WaitingEntry) {
         nextHoldEnd = min(nextHoldEnd, entry.holdUntil)
         if entry.isSheddable { nextDoom = min(nextDoom, entry.due - entry.base - entry.tail) }
+    }
+
+    /// Lets no hold last longer than this.
+    mutating func shortenHold(at index: Int, to time: Double) {
+        entries[index].holdUntil = min(entries[index].holdUntil, time)
+        nextHoldEnd = min(nextHoldEnd, time)
     }
 
     /// Makes the bounds exact again.

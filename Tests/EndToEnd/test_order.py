@@ -57,6 +57,27 @@ def test_engines_are_told_a_priority(prioritised, variant, own):
     assert values[1] > values[0] + 100
 
 
+def test_engines_that_serve_the_highest_first_are_told_the_opposite(tmp_path):
+    """SGLang: what came earlier, and is shorter, has the higher number. One class outweighs any length."""
+    rules = {"pools": {"default": {"enginePriority": "highestFirst"}}, "objectives": {"urgent": 1}}
+    gateway = Gateway(tmp_path, flags=(configuration(tmp_path, **rules),))
+    try:
+        values = {}
+        for name, text, headers in (
+            ("short", "short", {}),
+            ("long", "long " * 5_000, {}),
+            ("urgent", "urgent " * 5_000, {"x-llm-d-inference-objective": "urgent"}),
+        ):
+            assert wire.post(gateway.port, wire.body(text), headers)[0] == 200
+            values[name] = json.loads(gateway.upstream.last().body)["priority"]
+        now = time.time() * 1000
+        assert -now - 20_000 < values["long"] < values["short"] - 100
+        assert values["short"] < -now + 20_000 < values["urgent"]
+        gateway.assert_clean()
+    finally:
+        gateway.stop()
+
+
 def test_chunked_bodies_get_a_priority_too(prioritised):
     status, _, _ = wire.post_http2(prioritised.port, [wire.body()[:20], wire.body()[20:]])
     assert status == 200
@@ -98,7 +119,7 @@ class OnePod:
 
     MODEL = "llama-3.1-8b"
 
-    def __init__(self, folder, scale: float = 1):
+    def __init__(self, folder, scale: float = 1, **rules):
         pod = {
             "name": "both", "role": "both", "accelerator": "l40s", "model": self.MODEL, "address": HOST,
             "port": rig.free_port(),
@@ -112,6 +133,7 @@ class OnePod:
             folder,
             objectives={"batch": -1, "urgent": 5},
             serviceLevels={"default": {"ttft": "60s"}},
+            **rules,
         )
         self.decisions = folder / "decisions.jsonl"
         self.picker = Picker(folder, fleet, flag, f"--time-scale={scale}", f"--decision-log={self.decisions}")
@@ -209,3 +231,71 @@ def test_what_may_be_refused_is_refused_when_it_cannot_be_in_time(one_pod):
     one_pod.ask("late", 300, **{"x-llm-d-slo-ttft-ms": "50"})
     assert sorted(one_pod.finish()) == ["first", "late", "patient"]
     one_pod.picker.wait_idle()
+
+
+@pytest.mark.parametrize("bound", [{"maximumRequests": 2}, {"maximumBytes": 3_000}])
+def test_a_full_queue_refuses_or_sends_on(tmp_path, bound):
+    """Two prompts of about 1,200 bytes fill either queue."""
+    pod = OnePod(tmp_path, queue=bound)
+    batch = {"x-llm-d-inference-objective": "batch"}
+    try:
+        pod.ask("first", 30_000)
+        for name in ("second", "third"):
+            pod.ask(name, 250)
+        assert pod.waiting() == 2
+        status, headers, _ = wire.post(pod.envoy.port, pod.body(250), batch, path="/v1/completions")
+        assert status == 429 and headers["x-llm-d-request-dropped-reason"] == "rejected-saturated"
+        pod.ask("fourth", 250)
+        page = pod.picker.metrics()
+        # The first one alone is larger than all that may wait by bytes.
+        overflows = 1 if "maximumRequests" in bound else 2
+        assert page.sum("epp_pd_queue_overflows_total") == overflows and page.sum("epp_pd_requests_waiting") == 2
+        assert sorted(pod.finish()) == ["first", "fourth", "second", "third"]
+        pod.picker.wait_idle()
+    finally:
+        pod.stop()
+
+
+def test_every_hold_ends(tmp_path):
+    """What may be refused is refused at its end, in time as it would still be; anything else goes to the pod that there is."""
+    pod = OnePod(tmp_path, queue={"maximumHold": "1s"})
+    try:
+        pod.ask("first", 30_000)
+        pod.ask("patient", 300)
+        began = time.monotonic()
+        answer = wire.post(
+            pod.envoy.port, pod.body(300), {"x-llm-d-inference-objective": "batch"}, path="/v1/completions"
+        )
+        assert answer[0] == 429 and 0.9 < time.monotonic() - began < 3
+        assert pod.waiting() == 0
+        assert sorted(pod.finish()) == ["first", "patient"]
+        pod.picker.wait_idle()
+    finally:
+        pod.stop()
+
+
+def test_those_who_wait_for_pods_that_left_are_told(one_pod):
+    one_pod.ask("first", 30_000)
+    one_pod.ask("second", 300)
+    assert one_pod.waiting() == 1
+    one_pod.picker.write_fleet({"endpoints": []})
+    rig.wait_until(lambda: "second 503" in one_pod.ended, "the second to be refused", timeout=5)
+    assert sorted(one_pod.finish()) == ["first", "second 503"]
+    one_pod.picker.wait_idle()
+
+
+def test_binding_early_refuses_on_arrival(tmp_path):
+    pod = OnePod(tmp_path, binding="early")
+    batch = {"x-llm-d-inference-objective": "batch"}
+    try:
+        pod.ask("first", 30_000)
+        began = time.monotonic()
+        late = wire.post(pod.envoy.port, pod.body(300), batch | {"x-slo-ttft-ms": "500"}, path="/v1/completions")
+        assert late[0] == 429 and int(late[1]["retry-after"]) >= 1 and time.monotonic() - began < 1
+        pod.ask("patient", 300, **batch)
+        pod.ask("late", 300, **{"x-slo-ttft-ms": "500"})
+        assert pod.waiting() == 0
+        assert sorted(pod.finish()) == ["first", "late", "patient"]
+        pod.picker.wait_idle()
+    finally:
+        pod.stop()

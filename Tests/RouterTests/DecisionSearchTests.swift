@@ -16,7 +16,12 @@ struct RandomDecision {
     var draw: UInt64
 
     init(_ random: inout SplitMix64, prefills: Int, decodes: Int) {
-        let profiles = [Pods.h100, Pods.h200, Pods.a100]
+        let window = Bool.random(using: &random) ? KVWindow(tokens: 4096, share: 1.5) : nil
+        let profiles = [Pods.h100, Pods.h200, Pods.a100].map { profile in
+            var profile = profile
+            profile.kvWindow = window
+            return profile
+        }
         let count = prefills + decodes
         var states: [PodState] = []
         for index in 0..<count {
@@ -28,7 +33,7 @@ struct RandomDecision {
                     role: isBoth ? .both : index < prefills ? .prefill : .decode,
                     canPull: Bool.random(using: &random),
                     canPair: Bool.random(using: &random),
-                    kvClass: Int.random(in: 0..<8, using: &random) == 0 ? 1 : 0,
+                    kvClass: Int.random(in: 0..<8, using: &random) == 0 ? 1 : Bool.random(using: &random) ? 0 : 2,
                     place: Bool.random(using: &random)
                         ? nil
                         : PodPlace(
@@ -59,8 +64,10 @@ struct RandomDecision {
             prefills: states.indices.filter { states[$0].role == .prefill || states[$0].role == .both },
             decodes: states.indices.filter { states[$0].role != .prefill },
             links: KVLinks(
-                layouts: [Pods.layout(), Pods.layout(model: "other")],
-                connectors: [],
+                layouts: [Pods.layout(), Pods.layout(model: "other"), Self.wideLayout],
+                connectors: [[], [Self.connector(isLayerwise: false)], [Self.connector(isLayerwise: true)]][
+                    Int.random(in: 0..<3, using: &random)
+                ],
                 network: Bool.random(using: &random)
                     ? .flat
                     : NetworkTopology(
@@ -114,6 +121,40 @@ struct RandomDecision {
             reuse: Double.random(in: 0...0.4, using: &random)
         )
         draw = random.next() >> 11
+        learnTransfers(&random)
+    }
+
+    /// The same KV at other tensor parallelism: what arrives is rearranged.
+    private static let wideLayout = KVLayout(
+        model: "llama-3.1-70b",
+        dtype: "bfloat16",
+        blockSize: 16,
+        connector: "nixl",
+        tensorParallel: 8
+    )
+
+    private static func connector(isLayerwise: Bool) -> Connector {
+        Connector(
+            name: "nixl",
+            fixedCost: Seconds(0.02),
+            efficiency: 0.7,
+            isLayerwise: isLayerwise,
+            allowsUnequalTensorParallel: true
+        )
+    }
+
+    /// What pairs were seen to take beyond what is known of their links, or less: no transfer takes less than none.
+    private mutating func learnTransfers(_ random: inout SplitMix64) {
+        guard Bool.random(using: &random) else { return }
+        for p in frame.prefills {
+            for d in frame.decodes where p != d && Bool.random(using: &random) {
+                let (sender, receiver) = (frame.states[p], frame.states[d])
+                let link = frame.links.link(sender.kvClass, at: sender.place, receiver.kvClass, at: receiver.place)
+                guard link.isAllowed else { continue }
+                let least = -link.fixedCost.rawValue
+                frame.transferCosts[sender.id, receiver.id] = Double.random(in: least...0.1, using: &random)
+            }
+        }
     }
 }
 

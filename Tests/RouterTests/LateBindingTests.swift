@@ -2,6 +2,7 @@
 // Copyright the epp-pd authors
 
 import CostModel
+import PrefixIndex
 import TestSupport
 import Testing
 
@@ -154,6 +155,15 @@ struct LateBindingTests {
         #expect(Self.dispatched(actions8) == [3])
     }
 
+    @Test func keysOfTokensCountAmongTheBytes() {
+        var story = Story(Self.onePod, options: Self.options(bytes: 1000))
+        _ = story.send(.arrived(Pods.request(1, prompt: 20_000)))
+        var long = Pods.request(2)
+        long.tokenPrefix = PrefixKeys(kind: .tokens, tokensPerBlock: 16, hashes: [UInt64](repeating: 7, count: 126))
+        let actions = story.send(.arrived(long))
+        #expect(Self.dispatched(actions) == [2] && story.router.counts.overflowed == 1)
+    }
+
     @Test func sheddableRequestsAreRefusedWhenTheyCannotMeetTheirBound() {
         var story = Story(Self.onePod, options: Self.options())
         _ = story.send(.arrived(Pods.request(1, prompt: 100_000)))
@@ -164,6 +174,57 @@ struct LateBindingTests {
         // Others are never refused for their bound.
         _ = story.send(.arrived(Pods.request(3, level: ServiceLevel(ttft: Seconds(0.5)))))
         #expect(story.router.queue.count == 1)
+    }
+
+    /// Who does not wait in the queue is refused on arrival, if it may be refused at all.
+    @Test func earlyBindingRefusesOnArrivalWhatWillBeLate() {
+        let level = ServiceLevel(ttft: Seconds(0.5))
+        var story = Story(Self.onePod)
+        _ = story.send(.arrived(Pods.request(1, prompt: 100_000)))
+        guard case .shed(_, let retry) = story.refusal(Pods.request(2, priority: -1, level: level)) else {
+            Issue.record("expected 429")
+            return
+        }
+        #expect(retry >= Seconds(1))
+        #expect(story.decide(Pods.request(3, level: level)) != nil)
+        #expect(story.decide(Pods.request(4, priority: -1, level: ServiceLevel(ttft: Seconds(600)))) != nil)
+        #expect(story.decide(Pods.request(5, priority: -1)) != nil)
+    }
+
+    /// Whose pods have left is told so at once, as on arrival, and not when its hold ends.
+    @Test func podsThatLeaveTakeTheirHopesAlong() {
+        let a = Pods.endpoint(1, .both, served: ["m"])
+        let b = Pods.endpoint(2, .both, served: ["n"])
+        var story = Story(Pods.snapshot([a, b]), options: Self.options())
+        for id in 1...3 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
+        for id in 4...5 as ClosedRange<UInt64> {
+            _ = story.send(.arrived(Pods.request(id, prompt: 20_000, model: "n")))
+        }
+        #expect(story.router.queue.count == 3)
+        let left = story.send(.fleetChanged(Pods.snapshot([b], version: 2, fresh: true)), after: 0.1)
+        #expect(left.count { if case .refuse(_, .unknownModel) = $0 { true } else { false } } == 2)
+        #expect(story.router.queue.count == 1)
+        let empty = story.send(.fleetChanged(Pods.snapshot([], version: 3)), after: 0.1)
+        #expect(empty.contains { if case .refuse(RequestID(5), .noEndpoint) = $0 { true } else { false } })
+        #expect(story.router.queue.isEmpty)
+    }
+
+    @Test func whoWaitsMayWaitALittleForAFirstPod() {
+        var options = Self.options()
+        options.queue.podlessHold = Seconds(3)
+        for comesBack in [true, false] {
+            var story = Story(Self.onePod, options: options)
+            for id in 1...2 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
+            let gone = story.send(.fleetChanged(Pods.snapshot([], version: 2)), after: 0.1)
+            #expect(!gone.contains { if case .refuse = $0 { true } else { false } })
+            if comesBack {
+                let back = story.send(.fleetChanged(Self.onePod), after: 1)
+                #expect(Self.dispatched(back) == [2])
+            } else {
+                let end = story.send(.tick, after: 3.01)
+                #expect(end.contains { if case .refuse(RequestID(2), .noEndpoint) = $0 { true } else { false } })
+            }
+        }
     }
 
     @Test func everyHoldEnds() {

@@ -342,7 +342,10 @@ extension PickerProcess {
         epoch: Seconds,
         seed: UInt64
     ) -> Router {
-        Router(
+        var queue = configuration.queue
+        // Who waits already waits no longer for a first pod than who comes.
+        queue.podlessHold = options.noEndpointWait.value
+        return Router(
             options: RouterOptions(
                 binding: options.binding ?? configuration.binding ?? .late,
                 // What the command line says holds for every pool.
@@ -351,7 +354,7 @@ extension PickerProcess {
                 epoch: epoch,
                 mode: options.mode ?? configuration.mode ?? .latency,
                 classes: options.mode == nil ? configuration.priorities : [],
-                queue: configuration.queue,
+                queue: queue,
                 connectors: catalog.connectors,
                 network: configuration.network,
                 stores: configuration.kvCache.stores.map(\.store),
