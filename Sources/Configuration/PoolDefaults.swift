@@ -16,6 +16,8 @@ package struct PoolDefaults: Sendable, Hashable {
     package var pricePerHour: Double?
     /// Gigabits per second and accelerator.
     package var networkGbps: Double?
+    /// Its pods can fetch a missing prefix from a peer.
+    package var kvPull: Bool?
 
     package init() {}
 
@@ -36,5 +38,6 @@ package struct PoolDefaults: Sendable, Hashable {
         engine = object.optional("engine")?.string(maxLength: 64)
         pricePerHour = object.optional("pricePerHour")?.number(in: 0...100_000)
         networkGbps = object.optional("networkGbps")?.number(in: 0.001...1_000_000)
+        kvPull = object.optional("kvPull")?.bool()
     }
 }

@@ -132,6 +132,7 @@ struct PodReader {
                 "networkGbps",
                 [(annotation.networkGbps, .annotation), (configuration.networkGbps, .configuration)]
             ),
+            kvPull: kvPull(),
             labels: labels()
         )
         common.servedModels = servedModels(common.model)
@@ -280,6 +281,17 @@ struct PodReader {
                 (configuration.kvDtype, .configuration), ("auto", .standard),
             ]
         ) ?? "auto"
+    }
+
+    /// Only a person knows: the sidecar that passes a pull on is the decode pod's, the engine that pulls may be another's.
+    private mutating func kvPull() -> Bool? {
+        pick(
+            "kvPull",
+            [
+                (annotation.kvPull.map { "\($0)" }, .annotation),
+                (configuration.kvPull.map { "\($0)" }, .configuration),
+            ]
+        ).map { $0 == "true" }
     }
 
     private mutating func blockSize(_ server: LearnedFacts.Server?) -> Int? {

@@ -21,7 +21,8 @@ struct MockServerCommand: ParsableCommand {
             by step.
 
             A pod that gets x-prefiller-host-port has that pod compute the prompt first, then waits for the KV transfer, \
-            as the sidecar of a decode pod does.
+            as the sidecar of a decode pod does. A pod with kvPull that computes a prompt first fetches what the pod in \
+            x-kv-cache-source-host-port holds of it and itself does not.
 
             Durations are those of the profile divided by --time-scale. All times in options and metrics are model time: \
             wall time multiplied by --time-scale.

@@ -65,7 +65,16 @@ struct CompletionRequest: Decodable, Sendable {
 
     /// What a sidecar asks of a prefill server.
     struct KVTransfer: Decodable, Sendable {
+        /// Where it shall fetch a prefix from.
+        struct Source: Decodable, Sendable {
+            var remote_host: String
+            var remote_port: Int
+
+            var hostPort: String { "\(remote_host):\(remote_port)" }
+        }
+
         var do_remote_decode: Bool?
+        var remote_kv_source: Source?
     }
 
     var model: String

@@ -11,6 +11,7 @@ struct CompletionService: Sendable {
     /// What a server generates when the request sets no limit.
     static let defaultOutputTokens = 64
     static let prefillerHeader = HTTPHeader("x-prefiller-host-port")
+    static let kvSourceHeader = HTTPHeader("x-kv-cache-source-host-port")
     /// How long a prefill pod keeps KV that nobody fetches, in model time: vLLM's default for NIXL.
     static let kvLease = Seconds(480)
 
@@ -27,6 +28,8 @@ struct CompletionService: Sendable {
         var text: CompletionText
         var name: String
         var watch: PeerWatch?
+        /// `ip:port` of a peer that holds more of the prompt's start.
+        var kvSource: String?
 
         var promptTokens: Int { tokens.count }
     }
@@ -83,9 +86,12 @@ struct CompletionService: Sendable {
                 created: Int(Date().timeIntervalSince1970)
             ),
             name: id,
-            watch: PeerWatch(peer: http.remoteAddress, localPort: pod.port)
+            watch: PeerWatch(peer: http.remoteAddress, localPort: pod.port),
+            kvSource: http.headers[Self.kvSourceHeader] ?? request.kv_transfer_params?.remote_kv_source?.hostPort
         )
-        let leg = http.headers[Self.prefillerHeader].map { PrefillLeg(hostPort: $0, path: http.path, body: body) }
+        let leg = http.headers[Self.prefillerHeader].map {
+            PrefillLeg(hostPort: $0, path: http.path, body: body, kvSource: job.kvSource)
+        }
         return try await whilePeerStays(job.watch) { try await serve(job, leg: leg) }
     }
 
@@ -120,16 +126,34 @@ struct CompletionService: Sendable {
     /// The pod computes the prompt itself.
     private func compute(_ job: Job) async throws -> Placing {
         try await fleet.clock.sleep(for: pod.profile.ttftOverhead)
+        let pull = await pull(job)
         let ticket = await pod.engine.submit(
             tokens: job.tokens,
             cacheSalt: job.request.cache_salt,
             hashes: job.hashes,
             outputTokens: job.outputTokens,
             arrived: job.arrived,
-            keepsKV: job.request.isForRemoteDecode
+            keepsKV: job.request.isForRemoteDecode,
+            pulls: pull != nil
         )
         guard let ticket else { return .answer(tooLarge(job)) }
+        if let pull {
+            try await fleet.clock.sleep(for: fleet.pull(tokens: pull.tokens, from: pull.peer, to: pod))
+            // What the peer has dropped in the meantime did not come.
+            let held = await pull.peer.engine.cachedTokens(of: job.hashes, promptTokens: job.promptTokens)
+            await pod.engine.prefixArrived(ticket.id, blocks: job.hashes.prefix(held / pod.blockSize))
+        }
         return .placed(Placed(ticket: ticket, prefillCachedTokens: nil))
+    }
+
+    /// Tokens that the named peer holds now and this pod does not. Peers that another process plays are not asked.
+    private func pull(_ job: Job) async -> (peer: MockPod, tokens: Int)? {
+        guard pod.pulls, let source = job.kvSource, source != pod.hostPort, let peer = fleet.pod(at: source),
+            peer.blockSize == pod.blockSize
+        else { return nil }
+        let there = await peer.engine.cachedTokens(of: job.hashes, promptTokens: job.promptTokens)
+        let here = await pod.engine.cachedTokens(of: job.hashes, promptTokens: job.promptTokens)
+        return there > here ? (peer, there - here) : nil
     }
 
     /// Another pod computes the prompt; its KV is fetched once memory is set aside for it here.

@@ -64,7 +64,7 @@ actor MockEngine {
 
     /// Takes a job. `arrived` is when its request came in, which TTFT counts from. Where `isRemote`, the prompt's KV comes
     /// from another server: after `.reserved`, call `kvArrived`. Where `keepsKV`, the KV stays after the end until
-    /// `release`.
+    /// `release`. Where it `pulls`, it waits for a prefix from a peer: after `submit`, call `prefixArrived`.
     /// - Returns: nil where the job can never fit.
     func submit(
         tokens: [UInt32],
@@ -73,7 +73,8 @@ actor MockEngine {
         outputTokens: Int,
         arrived: Instant,
         isRemote: Bool = false,
-        keepsKV: Bool = false
+        keepsKV: Bool = false,
+        pulls: Bool = false
     ) -> Ticket? {
         let id = nextID
         nextID += 1
@@ -97,7 +98,7 @@ actor MockEngine {
             outputTokens: outputTokens,
             promptHashes: hashes,
             source: isRemote ? .remote : .compute,
-            awaitsKV: isRemote,
+            awaitsKV: isRemote || pulls,
             keepsKV: keepsKV
         )
         server.submit(job, at: now, into: &events)
@@ -114,6 +115,18 @@ actor MockEngine {
     func kvArrived(_ id: UInt64, tokens: Int) {
         transferredTokens += tokens
         act { server, now, events in server.kvArrived(id, at: now, into: &events) }
+    }
+
+    /// Tokens of a prompt that are cached here.
+    func cachedTokens(of hashes: [UInt64], promptTokens: Int) -> Int {
+        server.cachedTokens(of: hashes, promptTokens: promptTokens)
+    }
+
+    /// These blocks of the prompt were fetched from a peer; the job may start.
+    func prefixArrived(_ id: UInt64, blocks: ArraySlice<UInt64>) {
+        transferredTokens += blocks.count * server.configuration.blockSize
+        reporter?.take(ServerEvent(at: clock.now, job: id, kind: .blocksStored(blocks.indices)))
+        act { server, now, events in server.kvArrived(id, pulled: blocks, at: now, into: &events) }
     }
 
     /// Names the KV that a finished job kept, so that whoever fetches it can give it up.

@@ -17,6 +17,8 @@ struct MockPod: Sendable {
     let models: [String]
     let profile: PodProfile
     let kv: KVLayout
+    /// It fetches missing prefixes from peers.
+    let pulls: Bool
     /// What this pod truly takes over what its profile says.
     let skew: Double
     let metricsPath: String
@@ -46,6 +48,7 @@ struct MockPod: Sendable {
         models = endpoint.servedModels ?? [description.model]
         profile = endpoint.profile
         kv = endpoint.kv
+        pulls = endpoint.canPullKV
         self.skew = skew
         metricsPath = description.metrics.path
         self.metricsDelay = metricsDelay
@@ -92,11 +95,18 @@ struct MockFleet: Sendable {
     /// does not play is taken to be like the receiver.
     func transfer(tokens: Int, promptTokens: Int, from sender: MockPod?, to receiver: MockPod) -> Seconds {
         let from = sender ?? receiver
-        let transfer =
-            catalog.transfer(from: from.profile, from.kv, to: receiver.profile, receiver.kv)
-            ?? KVTransfer(from: from.profile, to: receiver.profile, repacks: true)
         let prefill = from.profile.prefill.duration(newTokens: promptTokens, cachedTokens: 0)
-        return transfer.exposed(tokens: Double(tokens), prefill: prefill)
+        return link(from, receiver).exposed(tokens: Double(tokens), prefill: prefill)
+    }
+
+    /// How long a prefix takes from a peer, with nothing to hide behind.
+    func pull(tokens: Int, from peer: MockPod, to receiver: MockPod) -> Seconds {
+        link(peer, receiver).serial(tokens: Double(tokens))
+    }
+
+    private func link(_ sender: MockPod, _ receiver: MockPod) -> KVTransfer {
+        catalog.transfer(from: sender.profile, sender.kv, to: receiver.profile, receiver.kv)
+            ?? KVTransfer(from: sender.profile, to: receiver.profile, repacks: true)
     }
 }
 

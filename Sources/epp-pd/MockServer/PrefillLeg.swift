@@ -31,6 +31,8 @@ struct PrefillLeg: Sendable {
     let hostPort: String
     let path: String
     let body: Data
+    /// Where the prefill pod shall fetch the prompt's start from.
+    let kvSource: String?
 
     func run() async -> Outcome {
         guard let address = Self.address(hostPort), let leg = prefillBody else {
@@ -81,10 +83,16 @@ struct PrefillLeg: Sendable {
         fields["stream"] = false
         fields["stream_options"] = nil
         let none = NSNull()
-        fields["kv_transfer_params"] = [
+        var parameters: [String: Any] = [
             "do_remote_decode": true, "do_remote_prefill": false, "remote_engine_id": none, "remote_block_ids": none,
             "remote_host": none, "remote_port": none,
         ]
+        if let kvSource, let colon = kvSource.lastIndex(of: ":"),
+            let port = Int(kvSource[kvSource.index(after: colon)...])
+        {
+            parameters["remote_kv_source"] = ["remote_host": String(kvSource[..<colon]), "remote_port": port]
+        }
+        fields["kv_transfer_params"] = parameters
         return try? JSONSerialization.data(withJSONObject: fields)
     }
 

@@ -275,6 +275,22 @@ struct PodMappingTests {
         #expect(map.endpoints.map { $0.kvEvents?.endpoint } == ["tcp://10.0.0.1:5557", "tcp://10.0.0.1:5558"])
     }
 
+    @Test("Pulls are by a person's word alone: the pod's, else its pool's")
+    func pulls() {
+        #expect(Self.map([Self.pod()]).endpoints[0].kvPull == nil)
+        for (said, isPulling) in [("true", true), ("false", false)] {
+            let map = Self.map([Self.pod(annotations: ["epp-pd.io/profile": "{kvPull: \(said)}"])])
+            #expect(map.endpoints[0].kvPull == isPulling && Self.facts(map)["kvPull"] == "\(said) (annotation)")
+        }
+        var configured = PoolDefaults()
+        configured.kvPull = true
+        let pool = ClusterState.Pool(name: "x", ports: [8000], selector: "s", pods: [Self.pod()])
+        var state = ClusterState()
+        state.pools = [pool]
+        #expect(PodMapping.map(state, ["x": configured]).endpoints[0].kvPull == true)
+        #expect(PodMapping.map(state, ["y": configured]).endpoints[0].kvPull == nil)
+    }
+
     @Test("A pod in two pools belongs to the one that is named first")
     func twoPools() {
         var state = ClusterState()
