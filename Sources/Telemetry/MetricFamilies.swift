@@ -51,6 +51,18 @@ package enum MetricFamilies {
         .gauge,
         "1 while first tokens and predictions allow requests to wait in the queue, 0 while all are bound on arrival."
     )
+    static let valueOfTime = MetricFamily(
+        "epp_pd_value_of_time_dollars",
+        .gauge,
+        "What a second of waiting is worth now, by the lowest priority of the class; none: the class has no lower end.",
+        labels: ["from_priority"]
+    )
+    static let sloMissPrice = MetricFamily(
+        "epp_pd_slo_miss_price_dollars",
+        .gauge,
+        "What a request that misses its service level costs, by the lowest priority of the class.",
+        labels: ["from_priority"]
+    )
     static let queueOverflows = MetricFamily(
         "epp_pd_queue_overflows_total",
         .counter,
@@ -389,7 +401,8 @@ package enum MetricFamilies {
 
     private static let own: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
-        lateBinding, queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused, decisionDuration, requestDuration,
+        lateBinding, valueOfTime, sloMissPrice, queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused,
+        decisionDuration, requestDuration,
         ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,
         tpotRatio, serviceLevels, predictedDollars, promptTokens, cachedTokens, outputTokens, predictedCachedTokens,
         prefixHits, endpoints, endpointsAvailable, endpointsUnknown, poolWaiting, poolRunning, poolKVUse, poolRequests,

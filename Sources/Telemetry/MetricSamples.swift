@@ -46,6 +46,8 @@ package struct MetricSamples: Sendable, Hashable {
     package var localPrefillsForLack: UInt64 = 0
     package var queueOverflows: UInt64 = 0
     package var bindsLate = false
+    /// The dials as they are now.
+    package var classes: [PriorityClass] = []
     package var scrapes = 0
     package var scrapeErrors: [Reason] = []
     package var modelLists = 0

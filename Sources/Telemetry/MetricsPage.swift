@@ -44,6 +44,7 @@ enum MetricsPage {
         single(F.tokensInFlight, store.tokensInFlight, &page)
         single(F.requestsWaiting, samples.requestsWaiting, &page)
         single(F.lateBinding, samples.bindsLate ? 1 : 0, &page)
+        dials(samples.classes, &page)
         page.begin(F.queueOverflows)
         page.sample(F.queueOverflows, [], samples.queueOverflows)
         page.begin(F.localPrefillsForLack)
@@ -53,6 +54,17 @@ enum MetricsPage {
         page.begin(F.decisionDuration)
         page.histogram(F.decisionDuration, [], store.decisionDuration)
         histograms(F.requestDuration, store, &page) { $0.requestDuration }
+    }
+
+    private static func dials(_ classes: [PriorityClass], _ page: inout Exposition) {
+        page.begin(F.valueOfTime)
+        for one in classes { page.sample(F.valueOfTime, [name(one)], one.dials.valueOfTime) }
+        page.begin(F.sloMissPrice)
+        for one in classes { page.sample(F.sloMissPrice, [name(one)], one.dials.sloMissPrice.rawValue) }
+    }
+
+    private static func name(_ one: PriorityClass) -> String {
+        one.minimumPriority == .min ? "none" : String(one.minimumPriority)
     }
 
     private static func predictions(_ store: MetricStore, _ page: inout Exposition) {

@@ -2,6 +2,7 @@
 # Copyright the epp-pd authors
 """Prefill and decode pods on mixed accelerators, played by `epp-pd mock-server`, behind the real Envoy."""
 
+import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 import rig
+import wire
 import yaml
 from rig import HOST, Envoy, Picker
 
@@ -119,3 +121,47 @@ def test_decisions_replay(mixed):
     mixed.picker.stop()
     check = rig.Process("explain", [rig.binary(), "explain", mixed.folder / "decisions.jsonl", "--check"], mixed.folder)
     assert check.child.wait(30) == 0, check.tail()
+
+
+@pytest.mark.parametrize("mode, binding, most", [("latency", "late", 4), ("latency", "early", 4), ("cost", "early", 1)])
+def test_cold_siblings_do_not_stampede(tmp_path, mode, binding, most):
+    """Many requests with the same new prefix at once: the picker knows from the first one's dispatch on where it will be.
+
+    Where time is dear, each idle pod computes it once, since that takes no longer than to wait for another's; where money is,
+    one pod does. The siblings of each are sent to where it is being computed."""
+    first = rig.free_ports(4)
+    common = {"model": MODEL, "address": HOST, "accelerator": "l40s", "role": "both", "blockSize": 16}
+    fleet = {"endpoints": [common | {"name": "pod", "port": first, "count": 4}]}
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump(fleet))
+    servers = rig.Process("servers", [rig.binary(), "mock-server", "--fleet", path], tmp_path)
+    picker = envoy = None
+    try:
+        servers.ready(lambda: rig.http_get(first + 3, "/health")[0] == 200)
+        picker = Picker(tmp_path, fleet, "--decision-header", f"--mode={mode}", f"--binding={binding}")
+        envoy = Envoy(tmp_path, "full-duplex", picker.port)
+        prefix, count = "a long new document that all of them ask about, " * 1_000, 24
+
+        def ask(index):
+            body = {"model": MODEL, "prompt": f"{prefix} question {index}", "max_tokens": 4, "stream": True,
+                    "stream_options": {"include_usage": True}}  # fmt: skip
+            status, headers, answer = wire.post(envoy.port, json.dumps(body).encode(), path="/v1/completions", timeout=60)
+            assert status == 200
+            decision = dict(part.split("=", 1) for part in headers["x-epp-pd-decision"].split(";"))
+            usage = next(json.loads(line[6:])["usage"] for line in reversed(answer.splitlines()) if b'"usage":{' in line)
+            return decision, usage
+
+        with ThreadPoolExecutor(count) as pool:
+            answers = list(pool.map(ask, range(count)))
+        tokens = sum(usage["prompt_tokens"] for _, usage in answers)
+        cached = sum(usage["prompt_tokens_details"]["cached_tokens"] for _, usage in answers)
+        cold = [decision["decode"] for decision, _ in answers if decision["cached"] == "0"]
+        print(f"{mode} {binding}: {len(cold)} of {count} sent as new, {cached / tokens:.2f} of the tokens found cached")
+        assert len(cold) == len(set(cold)) <= most
+        # Short of all but the first: what a pod begins before the prefix is complete there, it computes as well.
+        assert cached / tokens >= 0.5
+        picker.wait_idle()
+    finally:
+        for thing in (envoy, picker, servers):
+            if thing:
+                thing.stop()

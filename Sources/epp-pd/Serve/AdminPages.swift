@@ -72,6 +72,7 @@ struct AdminPages {
         samples.localPrefillsForLack = router.counts.localForLack
         samples.queueOverflows = router.counts.overflowed
         samples.bindsLate = router.bindsLate
+        samples.classes = router.classes
         let fleet = fleet.statistics
         samples.scrapes = fleet.scrapes
         samples.scrapeErrors = zip(FetchFailure.reasons, fleet.scrapeFailures).map { MetricSamples.Reason($0, $1) }
