@@ -118,6 +118,10 @@ enum Scene {
 
     static func samples() -> MetricSamples {
         var samples = MetricSamples()
+        samples.classes = [
+            PriorityClass(minimumPriority: .min, dials: Mode.cost.dials),
+            PriorityClass(minimumPriority: 10, dials: Mode.latency.dials),
+        ]
         samples.scrapes = 100
         samples.scaling = scaling
         samples.scrapeErrors = [.init("refused", 3), .init("timeout", 0)]
