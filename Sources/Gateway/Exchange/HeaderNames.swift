@@ -18,7 +18,8 @@ package struct HeaderNames: Sendable, Hashable {
     /// Tells clients of the decision, where that is asked for.
     package var decision = "x-epp-pd-decision"
 
-    package var requestID = "x-request-id"
+    /// What the client or Envoy calls the request. nil: nobody asks.
+    package var requestID: String? = "x-request-id"
     /// The first that a request carries counts: a new name before its older alias.
     package var sloTTFT = ["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"]
     package var sloTPOT = ["x-llm-d-slo-tpot-ms", "x-slo-tpot-ms"]

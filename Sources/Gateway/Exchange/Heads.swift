@@ -86,10 +86,10 @@ struct HeadReader {
     init(_ names: HeaderNames) {
         let names =
             [
-                Name(":method", .method), Name(":path", .path), Name(names.requestID, .externalID),
-                Name("content-length", .contentLength), Name(names.destination, .destination),
-                Name(names.prefiller, .prefiller),
+                Name(":method", .method), Name(":path", .path), Name("content-length", .contentLength),
+                Name(names.destination, .destination), Name(names.prefiller, .prefiller),
             ]
+            + (names.requestID.map { [Name($0, .externalID)] } ?? [])
             + names.sloTTFT.enumerated().map { Name($1, .ttft(rank: $0)) }
             + names.sloTPOT.enumerated().map { Name($1, .tpot(rank: $0)) }
             + names.objective.enumerated().map { Name($1, .objective(rank: $0)) }

@@ -20,7 +20,7 @@ package struct ParsedRequest: Sendable, Hashable {
     package var api: InferenceAPI
     package var method: String
     package var path: String
-    /// The client's `x-request-id`, or empty.
+    /// The client's `x-request-id`; empty where it gave none, or nobody asks.
     package var externalID: String
     package var model: String?
     package var streams: Bool

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
-import Synchronization
-
 /// Where the keys for exact lookups in the prefix index came from.
 enum KeySource: String, CaseIterable {
     /// The request carried token ids.
@@ -29,16 +27,10 @@ enum KeySource: String, CaseIterable {
 }
 
 /// Counts requests by where their keys came from.
-final class KeySourceCounts: Sendable {
-    private let counts = Mutex([Int](repeating: 0, count: KeySource.allCases.count))
+struct KeySourceCounts: Sendable {
+    private var counts = [Int](repeating: 0, count: KeySource.allCases.count)
 
-    func count(_ source: KeySource) {
-        let index = source.index
-        counts.withLock { $0[index] += 1 }
-    }
+    mutating func count(_ source: KeySource) { counts[source.index] += 1 }
 
-    var all: [(source: KeySource, count: Int)] {
-        let values = counts.withLock { $0 }
-        return zip(KeySource.allCases, values).map { (source: $0, count: $1) }
-    }
+    var all: [(source: KeySource, count: Int)] { zip(KeySource.allCases, counts).map { (source: $0, count: $1) } }
 }

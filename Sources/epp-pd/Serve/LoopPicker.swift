@@ -14,6 +14,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
     private struct Open {
         let exchange: any PendingExchange
         let since: MonotonicTime
+        let streams: Bool
         var isRouted = false
         /// What it was expected to find cached, once it is routed.
         var forecast: CacheForecast?
@@ -77,7 +78,7 @@ final class LoopPicker: Picker, @unchecked Sendable {
 
     func decide(_ request: ParsedRequest, for exchange: any PendingExchange) {
         let id = request.id
-        unsafe open[id] = Open(exchange: exchange, since: loop.now)
+        unsafe open[id] = Open(exchange: exchange, since: loop.now, streams: request.streams)
         if let timeout, !willLookAtOpen {
             willLookAtOpen = true
             lookAtOpen(after: timeout)
@@ -112,7 +113,11 @@ final class LoopPicker: Picker, @unchecked Sendable {
         host.arrived(request, keys: answer == nil ? .late : .engine, on: self)
     }
 
-    func firstToken(_ request: RequestID) { host.firstToken(request, on: self) }
+    /// The first bytes of an answer that does not stream are its last ones too: its end says all.
+    func firstToken(_ request: RequestID) {
+        guard let place = unsafe open.index(forKey: request), unsafe open.values[place].streams else { return }
+        host.firstToken(request, on: self)
+    }
 
     func served(_ request: RequestID, _ served: Served) { host.served(request, served) }
 

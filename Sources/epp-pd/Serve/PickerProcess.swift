@@ -471,6 +471,8 @@ extension PickerProcess {
         if keepsBodies { exchange.keptBodyBytes = PromptTokens.maxBodyBytes }
         exchange.headerNames.destination = options.destinationHeader.lowercased()
         exchange.headerNames.prefiller = options.prefillerHeader.lowercased()
+        // It joins the decision log with others, and is no use without it.
+        if options.decisionLog == nil { exchange.headerNames.requestID = nil }
         exchange.bodyLimit = options.maxBodyBytes
         exchange.streamEnd = options.streamEnd.value
         exchange.overriddenShare = options.overrideModes ? options.observeShare : nil

@@ -37,6 +37,7 @@ final class RouterHost: Sendable {
         var rewritten: [RequestID: String] = [:]
         var rules = RequestRules()
         var routes = RoutePools()
+        var keySources = KeySourceCounts()
         /// Requests that came while there was no pod to answer them.
         var waiting: PodlessRequests
         /// Reused from event to event.
@@ -71,7 +72,6 @@ final class RouterHost: Sendable {
     }
 
     let clock: ModelClock
-    let keySources = KeySourceCounts()
     private let state: Mutex<State>
     private let phases = Mutex(PhaseHistory())
     private let pickers = Mutex<[LoopPicker?]>([])
@@ -145,8 +145,8 @@ final class RouterHost: Sendable {
 
     func arrived(_ parsed: ParsedRequest, keys: KeySource, on picker: LoopPicker) {
         let now = clock.now
-        keySources.count(keys)
         let effects = state.withLock { state in
+            state.keySources.count(keys)
             var request = features(of: parsed, &state)
             request.pool = state.routes.pool(asked: parsed.authority) ?? destinationPool
             observer.arrived(request, at: now)
@@ -271,6 +271,9 @@ final class RouterHost: Sendable {
     var calibrationState: CalibrationState { state.withLock { $0.router.calibrationState } }
     /// Requests that wait for a first pod.
     var requestsWithoutPods: Int { state.withLock { $0.waiting.count } }
+
+    /// Where the keys of requests came from.
+    var keySources: KeySourceCounts { state.withLock { $0.keySources } }
 
     /// What each endpoint's observations have taught, in the order of ids.
     var calibrators: [(name: String, calibrator: PodCalibrator)] { state.withLock { $0.router.calibratorsByName } }
