@@ -3,6 +3,9 @@
 
 #include "CSimdjson.h"
 
+#include "StandIns.h"
+
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <simdjson.h>
@@ -12,10 +15,12 @@
 using namespace simdjson;
 
 struct epp_json_parser {
+    size_t max_bytes;
     dom::parser dom;
     ondemand::parser ondemand;
+    epp_json::StandIns stand_ins;
 
-    explicit epp_json_parser(size_t max_bytes) : dom(max_bytes), ondemand(max_bytes) {}
+    explicit epp_json_parser(size_t max_bytes) : max_bytes(max_bytes), dom(max_bytes), ondemand(max_bytes) {}
 };
 
 namespace {
@@ -31,6 +36,32 @@ template <typename To, typename From> To as(const From &from) {
 
 dom::element element(epp_json_value value) { return as<dom::element>(value); }
 
+// What dom::parser::parse does, but for the stand-ins between its two stages.
+error_code parse(epp_json_parser &parser, uint8_t *bytes, size_t count) {
+    dom::parser &dom = parser.dom;
+    // As many as simdjson takes for a document of any size.
+    const size_t wanted = std::max<size_t>(count, 32);
+    if (wanted > parser.max_bytes) return CAPACITY;
+    if (dom.doc.capacity() < wanted) {
+        if (const error_code error = dom.doc.allocate(wanted)) return error;
+    }
+    if (dom.capacity() < wanted) {
+        if (const error_code error = dom.allocate(wanted, dom.max_depth())) return error;
+    }
+    if (const error_code error = dom.implementation->stage1(bytes, count, stage1_mode::regular)) return error;
+    const uint32_t *places = dom.implementation->structural_indexes.get();
+    parser.stand_ins.place(bytes, count, places, dom.implementation->n_structural_indexes);
+    const error_code error = dom.implementation->stage2(dom.doc);
+    parser.stand_ins.remove(bytes);
+    return error;
+}
+
+// Prints strings as they are, not their stand-ins.
+struct Formatter : internal::mini_formatter {
+    void string(std::string_view found) { internal::mini_formatter::string(epp_json::StandIns::text(found)); }
+    void key(std::string_view found) { internal::mini_formatter::key(epp_json::StandIns::text(found)); }
+};
+
 } // namespace
 
 size_t epp_json_padding(void) { return SIMDJSON_PADDING; }
@@ -39,11 +70,11 @@ epp_json_parser *epp_json_parser_create(size_t max_bytes) { return new (std::not
 
 void epp_json_parser_destroy(epp_json_parser *parser) { delete parser; }
 
-epp_json_status epp_json_parse(epp_json_parser *parser, const void *bytes, size_t count, epp_json_value *root) {
-    dom::element value;
-    switch (parser->dom.parse(static_cast<const uint8_t *>(bytes), count, false).get(value)) {
+epp_json_status epp_json_parse(epp_json_parser *parser, void *bytes, size_t count, epp_json_value *root) {
+    dom::parser &dom = parser->dom;
+    switch (parse(*parser, static_cast<uint8_t *>(bytes), count)) {
     case SUCCESS:
-        *root = as<epp_json_value>(value);
+        *root = as<epp_json_value>(dom.doc.root());
         return EPP_JSON_OK;
     case DEPTH_ERROR:
         return EPP_JSON_TOO_DEEP;
@@ -78,6 +109,7 @@ epp_json_kind_t epp_json_kind(epp_json_value value) {
 bool epp_json_string(epp_json_value value, const char **start, size_t *count) {
     std::string_view text;
     if (element(value).get(text) != SUCCESS) return false;
+    text = epp_json::StandIns::text(text);
     *start = text.data();
     *count = text.size();
     return true;
@@ -119,7 +151,7 @@ bool epp_json_object(epp_json_value value, epp_json_cursor *cursor) {
 bool epp_json_next_member(epp_json_cursor *cursor, const char **key, size_t *key_count, epp_json_value *value) {
     auto next = as<dom::object::iterator>(cursor->next);
     if (next == as<dom::object::iterator>(cursor->end)) return false;
-    std::string_view name = next.key();
+    const std::string_view name = epp_json::StandIns::text(next.key());
     *key = name.data();
     *key_count = name.size();
     *value = as<epp_json_value>(next.value());
@@ -129,7 +161,9 @@ bool epp_json_next_member(epp_json_cursor *cursor, const char **key, size_t *key
 
 bool epp_json_minify(epp_json_value value, void *context, void (*take)(void *, const char *, size_t)) {
     try {
-        const std::string text = minify(element(value));
+        internal::string_builder<Formatter> builder;
+        builder.append(element(value));
+        const std::string_view text = builder.str();
         take(context, text.data(), text.size());
         return true;
     } catch (...) {

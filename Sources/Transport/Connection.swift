@@ -13,6 +13,9 @@ final class Connection: EventSource, PendingFlush {
     /// Rounds of filling and sending before other connections get their turn.
     private static let roundsPerTurn = 8
 
+    /// Pieces of one send: a full output of bodies in frames of 16 KiB, each behind its header.
+    private static let piecesAtOnce = 64
+
     /// Between the two GOAWAYs of a shutdown: a round trip within a cluster, with room.
     static let goAwayDelay = Duration.milliseconds(200)
 
@@ -45,6 +48,8 @@ final class Connection: EventSource, PendingFlush {
             limits: shard.options.http2,
             counters: shard.http2Counters,
             spareOutput: shard.spareOutput,
+            // OpenSSL wants all of it in one piece.
+            lendsBodies: tls == nil,
             budget: shard.options.budget
         )
         super.init(descriptor: descriptor)
@@ -149,12 +154,11 @@ final class Connection: EventSource, PendingFlush {
     private func send() -> Sent {
         if tls?.state == .failed, unsafe tls?.outgoing.isEmpty != false { return .failed }
         while true {
-            let bytes = unsafe tls?.outgoing ?? session.outputBytes
-            guard unsafe !bytes.isEmpty else {
+            guard tls.map({ unsafe !$0.outgoing.isEmpty }) ?? session.hasOutput else {
                 blockedSince = nil
                 return .all
             }
-            let count = unsafe shard.options.sockets.send(descriptor, bytes)
+            let count = sendOnce()
             if count == -Int(EINTR) { continue }
             if count == -Int(EAGAIN) || count == 0 {
                 if blockedSince == nil { blockedSince = shard.loop.now }
@@ -164,6 +168,17 @@ final class Connection: EventSource, PendingFlush {
             shard.counters.bytesSent.add(UInt64(count))
             blockedSince = nil
             if let tls { tls.sent(count) } else { session.outputSent(count) }
+        }
+    }
+
+    /// Bytes that the socket took, or the negative error number.
+    private func sendOnce() -> Int {
+        let sockets = shard.options.sockets
+        if let tls { return unsafe sockets.send(descriptor, tls.outgoing) }
+        if session.outputIsContiguous { return unsafe sockets.send(descriptor, session.outputBytes) }
+        return unsafe withUnsafeTemporaryAllocation(of: UnsafeRawBufferPointer.self, capacity: Self.piecesAtOnce) {
+            let count = unsafe session.lendOutput($0)
+            return unsafe sockets.send(descriptor, pieces: UnsafeBufferPointer(rebasing: $0[..<count]))
         }
     }
 

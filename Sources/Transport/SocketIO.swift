@@ -29,6 +29,8 @@ package protocol SocketIO: Sendable {
     func receive(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int
     /// Bytes taken, or the negative error number.
     func send(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int
+    /// Bytes taken of the pieces in their order, as if they were one, or the negative error number.
+    func send(_ descriptor: Int32, pieces: UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
     /// The descriptor of a new connection, or the negative error number.
     func accept(_ descriptor: Int32) -> Int32
 }
@@ -45,6 +47,21 @@ package struct KernelSockets: SocketIO {
     package func send(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int {
         let count = unsafe Glibc.send(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
         return count >= 0 ? count : Int(-errno)
+    }
+
+    package func send(_ descriptor: Int32, pieces: UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int {
+        unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: pieces.count) { vectors in
+            for index in pieces.indices {
+                let piece = unsafe pieces[index]
+                let start = unsafe UnsafeMutableRawPointer(mutating: piece.baseAddress)
+                unsafe vectors.initializeElement(at: index, to: iovec(iov_base: start, iov_len: piece.count))
+            }
+            var message = unsafe msghdr()
+            unsafe message.msg_iov = vectors.baseAddress
+            unsafe message.msg_iovlen = pieces.count
+            let count = unsafe sendmsg(descriptor, &message, CInt(MSG_NOSIGNAL))
+            return count >= 0 ? count : Int(-errno)
+        }
     }
 
     package func accept(_ descriptor: Int32) -> Int32 {

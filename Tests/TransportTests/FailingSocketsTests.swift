@@ -65,6 +65,16 @@ final class FailingSockets: SocketIO {
         }
     }
 
+    func send(_ descriptor: Int32, pieces: UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int {
+        guard pieceBytes == .max else { return unsafe send(descriptor, pieces[0]) }
+        switch fault {
+        case .sendReset where isDue(): return -Int(EPIPE)
+        case .sendAgain where isDue(): return -Int(EAGAIN)
+        case .sendInterrupted where isDue(): return -Int(EINTR)
+        default: return unsafe KernelSockets().send(descriptor, pieces: pieces)
+        }
+    }
+
     func accept(_ descriptor: Int32) -> Int32 {
         switch fault {
         case .acceptOutOfDescriptors where isDue(): return -EMFILE
@@ -118,7 +128,9 @@ struct FailingSocketsTests {
         let sockets = FailingSockets(.receiveEnd, callNumber: .max, pieceBytes: pieceBytes)
         let server = try TestServer { $0.sockets = sockets }
         let client = try SocketClient(port: server.port)
-        let message = (0..<3000).map { UInt8(truncatingIfNeeded: $0) }
-        #expect(try client.unary("/echo", message).messages == [message])
+        for size in [3_000, 40_000] {
+            let message = (0..<size).map { UInt8(truncatingIfNeeded: $0) }
+            #expect(try client.unary("/echo", message).messages == [message])
+        }
     }
 }

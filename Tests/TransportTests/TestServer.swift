@@ -23,7 +23,7 @@ final class ServerLog: Sendable {
     func called(on loop: Int) { perLoop.withLock { $0[loop, default: 0] += 1 } }
 }
 
-/// `/echo` sends each message back; `/hold` says nothing. Checks that it is only ever called on its own loop.
+/// `/echo` sends each message back, long ones from memory of its own; `/hold` says nothing. Checks that it is only ever called on its own loop.
 final class LoopService: GRPCService {
     private let loop: EventLoop
     private let log: ServerLog
@@ -58,7 +58,19 @@ final class LoopService: GRPCService {
         func received(_ message: UnsafeRawBufferPointer) {
             check()
             guard echoes else { return }
+            guard message.count < 16 << 10 else { return unsafe sendFromMemory(message) }
             unsafe call.send(size: message.count) { unsafe $0.copyMemory(from: message) }
+        }
+
+        private func sendFromMemory(_ message: UnsafeRawBufferPointer) {
+            let half = message.count / 2
+            let kept = unsafe KeptBytes(UnsafeRawBufferPointer(rebasing: message[100..<half]))
+            unsafe call.send(
+                UnsafeRawBufferPointer(rebasing: message[..<100]),
+                kept.bytes,
+                of: kept,
+                UnsafeRawBufferPointer(rebasing: message[half...])
+            )
         }
 
         func remoteEnded() {
@@ -71,6 +83,23 @@ final class LoopService: GRPCService {
             service.log.closed.increment()
             service.log.ends.add(end)
         }
+    }
+}
+
+/// A copy that lives as long as somebody sends it.
+@safe private final class KeptBytes {
+    let bytes: UnsafeRawBufferPointer
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        unsafe copy.copyMemory(from: bytes)
+        unsafe self.bytes = UnsafeRawBufferPointer(copy)
+    }
+
+    deinit {
+        // Whoever sends it later than that sends something else.
+        unsafe UnsafeMutableRawBufferPointer(mutating: bytes).initializeMemory(as: UInt8.self, repeating: 0xAA)
+        unsafe bytes.deallocate()
     }
 }
 

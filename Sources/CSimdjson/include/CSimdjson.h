@@ -44,8 +44,9 @@ size_t epp_json_padding(void);
 epp_json_parser *epp_json_parser_create(size_t max_bytes);
 void epp_json_parser_destroy(epp_json_parser *parser);
 
-/// Parses and validates the whole document. `bytes` needs epp_json_padding() readable bytes behind it, and need not live on.
-epp_json_status epp_json_parse(epp_json_parser *parser, const void *bytes, size_t count, epp_json_value *root);
+/// Parses and validates the whole document. `bytes` needs epp_json_padding() readable bytes behind it. They are changed
+/// and put back before it returns, and must then stay as they are for as long as values are looked at.
+epp_json_status epp_json_parse(epp_json_parser *parser, void *bytes, size_t count, epp_json_value *root);
 
 epp_json_kind_t epp_json_kind(epp_json_value value);
 

@@ -32,7 +32,7 @@ enum JSONError: Error, Hashable {
         let parser = unsafe try ready()
         defer { letGo(after: document.count) }
         var root = unsafe epp_json_value()
-        switch unsafe epp_json_parse(parser, document.bytes.baseAddress, document.count, &root) {
+        switch unsafe epp_json_parse(parser, document.start, document.count, &root) {
         case EPP_JSON_OK:
             do throws(APIError) {
                 return unsafe try body(JSONValue(root))

@@ -10,7 +10,8 @@ internal import Glibc
     static let padding = epp_json_padding()
     private static let firstCapacity = 4096
 
-    private var start: UnsafeMutableRawPointer?
+    /// Where they lie. The parser changes some, and has put them back when it returns.
+    private(set) var start: UnsafeMutableRawPointer?
     private(set) var capacity = 0
     private var announced = 0
     private(set) var count = 0

@@ -8,6 +8,10 @@ struct GRPCMessageReader: ~Copyable {
     /// Compressed-flag byte, then four bytes of length.
     static let prefixBytes = 5
 
+    /// Room is made for a whole message as soon as this part of it has come: nobody gets the room of a large message for
+    /// the claim that one comes, and most messages that are cut are made room for once.
+    private static let trustedPart = 4
+
     private var gathered = ByteQueue()
 
     /// Bytes of a message that is not whole.
@@ -51,6 +55,9 @@ struct GRPCMessageReader: ~Copyable {
         unsafe take(&rest, upTo: Self.prefixBytes)
         guard gathered.count >= Self.prefixBytes else { return true }
         let prefix = try unsafe Prefix(gathered.bytes, maxMessageBytes)
+        let missing = Self.prefixBytes + prefix.length - gathered.count
+        let next = unsafe min(rest.count, missing)
+        if gathered.spare < next { gathered.reserve(min(missing, Self.trustedPart * (gathered.count + next))) }
         unsafe take(&rest, upTo: Self.prefixBytes + prefix.length)
         guard gathered.count == Self.prefixBytes + prefix.length else { return true }
         let message = unsafe UnsafeRawBufferPointer(rebasing: gathered.bytes.dropFirst(Self.prefixBytes))

@@ -56,7 +56,9 @@ final class GRPCServerCall: GRPCCall {
     var queuedBytes: Int { unsafe queue.count }
 
     /// Moves `count` of the bytes that wait behind what `output` holds.
-    func move(_ count: Int, to output: inout ByteQueue) { unsafe queue.move(count, to: &output) }
+    func move(_ count: Int, to output: inout SendQueue, copying: Bool) {
+        unsafe queue.move(count, to: &output, copying: copying)
+    }
 
     // MARK: Request side
 

@@ -60,6 +60,15 @@ internal import Glibc
         return written
     }
 
+    /// How many bytes can be appended before storage has to grow.
+    package var spare: Int { capacity - tail }
+
+    /// Makes room for `size` more bytes at once.
+    package mutating func reserve(_ size: Int) {
+        guard size > 0 else { return }
+        _ = unsafe room(for: size)
+    }
+
     /// Drops `count` bytes from the front.
     package mutating func removeFirst(_ count: Int) {
         precondition(count >= 0 && count <= self.count, "more bytes removed than there are")

@@ -32,21 +32,28 @@ internal import CNghttp2
     /// What waits to be sent: the loop's storage while it is lent to this session, else none.
     ///
     /// Not checked for overlapping accesses: what is called while it changes only appends to it.
-    @exclusivity(unchecked) private var output = ByteQueue()
+    @exclusivity(unchecked) private var output = SendQueue()
     private let spareOutput: SpareOutput
+    private let lendsBodies: Bool
     private var outputIsLent = false
     private var inflater: GzipInflaterBox?
     /// The path of the last request: most requests of a connection ask for the same, and share the string.
     private var lastPath = ""
     private var lastAuthority = ""
 
+    /// `lendsBodies` says whether large bodies are sent from where they lie, by `lendOutput`. Else all output is copied into
+    /// one piece, `outputBytes`.
+    ///
+    /// - Throws: where there is no memory.
     package init(
         service: any GRPCService,
         limits: HTTP2Limits = HTTP2Limits(),
         counters: HTTP2Counters = HTTP2Counters(),
         spareOutput: SpareOutput = SpareOutput(),
+        lendsBodies: Bool = false,
         budget: BodyBudget? = nil
     ) throws(HTTP2Error) {
+        self.lendsBodies = lendsBodies
         self.budget = budget
         self.service = service
         self.spareOutput = spareOutput
@@ -81,7 +88,7 @@ internal import CNghttp2
         outputIsAnnounced = false
         guard !isClosed else { return false }
         if !outputIsLent, unsafe output.isEmpty {
-            unsafe spareOutput.exchange(&output)
+            unsafe output.exchangeStorage(with: spareOutput)
             outputIsLent = true
         }
         defer { returnOutputIfEmpty() }
@@ -94,8 +101,20 @@ internal import CNghttp2
         return true
     }
 
+    package var hasOutput: Bool { unsafe !output.isEmpty }
+
+    /// Whether the serialized bytes that wait lie in one piece, `outputBytes`: always where bodies are not lent.
+    package var outputIsContiguous: Bool { unsafe output.isContiguous }
+
     /// Lends the serialized bytes that wait to be sent.
     package var outputBytes: UnsafeRawBufferPointer { unsafe output.bytes }
+
+    /// Lends the serialized bytes that wait, from the first on, in as many pieces as there is room for.
+    ///
+    /// - Returns: how many pieces.
+    package func lendOutput(_ pieces: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>) -> Int {
+        unsafe output.lend(pieces)
+    }
 
     package func outputSent(_ count: Int) {
         unsafe output.removeFirst(count)
@@ -104,7 +123,7 @@ internal import CNghttp2
 
     private func returnOutputIfEmpty() {
         guard outputIsLent, unsafe output.isEmpty else { return }
-        unsafe spareOutput.exchange(&output)
+        unsafe output.exchangeStorage(with: spareOutput)
         outputIsLent = false
     }
 
@@ -249,10 +268,10 @@ internal import CNghttp2
         return true
     }
 
-    /// Moves `count` bytes of a call's queue behind the frame header that nghttp2 made.
+    /// Moves `count` bytes of a call's queue behind the frame header that nghttp2 made. A body stays where it lies.
     func send(frameHeader: UnsafePointer<UInt8>, from call: GRPCServerCall, _ count: Int) {
         unsafe output.append(UnsafeRawBufferPointer(start: frameHeader, count: frameHeaderBytes))
-        unsafe call.move(count, to: &output)
+        unsafe call.move(count, to: &output, copying: !lendsBodies)
         queuedBytes -= count
         charge()
         call.sent()

@@ -12,6 +12,8 @@ final class EchoService: GRPCService {
     let route: [UInt8]
     let plainHeaders = Wire.field(2, Wire.field(1, []))
     let trailers = Wire.field(6, [])
+    /// The `end_of_stream` of a body.
+    let end: [UInt8] = [2 << 3, 1]
 
     init(destination: String) {
         let name = Array("x-gateway-destination-endpoint".utf8)
@@ -33,7 +35,7 @@ private final class EchoCall: GRPCCallHandler {
 
     private var call: (any GRPCCall)?
     private let service: EchoService
-    private var body: [UInt8] = []
+    private var body = EchoBody()
 
     init(_ call: any GRPCCall, _ service: EchoService) {
         self.call = call
@@ -48,11 +50,11 @@ private final class EchoCall: GRPCCallHandler {
             case 3: send(service.plainHeaders)
             case 4:
                 let (bytes, isLast) = unsafe WireReader.body(content)
-                unsafe body.append(contentsOf: bytes)
+                unsafe body.append(bytes)
                 guard isLast else { continue }
                 send(service.route)
-                unsafe body.withUnsafeBytes { unsafe sendBody(3, $0, isLast: true) }
-                body = []
+                unsafe sendBody(3, body.bytes, of: body, isLast: true)
+                body = EchoBody()
             case 5:
                 let (bytes, isLast) = unsafe WireReader.body(content)
                 unsafe sendBody(4, bytes, isLast: isLast)
@@ -70,32 +72,96 @@ private final class EchoCall: GRPCCallHandler {
         unsafe call?.send(size: message.count) { unsafe $0.copyBytes(from: message) }
     }
 
-    /// Pieces of a body, each in response{common{body_mutation{streamed_response{body, end_of_stream}}}}.
-    private func sendBody(_ field: UInt8, _ bytes: UnsafeRawBufferPointer, isLast: Bool) {
+    /// Pieces of a body, each in response{common{body_mutation{streamed_response{body, end_of_stream}}}}. What `owner` keeps
+    /// is sent from where it lies.
+    private func sendBody(
+        _ field: UInt8,
+        _ bytes: UnsafeRawBufferPointer,
+        of owner: EchoBody? = nil,
+        isLast: Bool
+    ) {
         var rest = unsafe bytes[...]
         repeat {
-            let piece = unsafe rest.prefix(Self.pieceBytes)
+            let piece = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(Self.pieceBytes))
             unsafe rest = rest.dropFirst(piece.count)
-            let end: [UInt8] = unsafe isLast && rest.isEmpty ? [2 << 3, 1] : []
-            var head = Wire.head(1, unsafe piece.count)
-            var size = unsafe head.count + piece.count + end.count
-            for outer in [3, 3, 1, field] as [UInt8] {
-                let more = Wire.head(outer, size)
-                size += more.count
-                head = more + head
-            }
-            unsafe call?.send(size: size) { room in
-                unsafe room.copyBytes(from: head)
-                unsafe UnsafeMutableRawBufferPointer(rebasing: room[head.count...]).copyBytes(from: piece)
-                unsafe UnsafeMutableRawBufferPointer(rebasing: room[(room.count - end.count)...]).copyBytes(from: end)
+            let tail = unsafe isLast && rest.isEmpty ? service.end : []
+            unsafe withUnsafeTemporaryAllocation(byteCount: Wire.mostHeads, alignment: 1) { room in
+                let head = unsafe Wire.heads([1, 3, 3, 1, field], pieceCount: piece.count, tailCount: tail.count, room)
+                unsafe tail.withUnsafeBytes { unsafe send(head, piece, of: owner, $0) }
             }
         } while unsafe !rest.isEmpty
+    }
+
+    private func send(
+        _ head: UnsafeRawBufferPointer,
+        _ piece: UnsafeRawBufferPointer,
+        of owner: EchoBody?,
+        _ tail: UnsafeRawBufferPointer
+    ) {
+        if let owner { return unsafe call?.send(head, piece, of: owner, tail) ?? () }
+        unsafe call?.send(size: head.count + piece.count + tail.count) { room in
+            unsafe room.copyBytes(from: head)
+            unsafe UnsafeMutableRawBufferPointer(rebasing: room[head.count...]).copyBytes(from: piece)
+            unsafe UnsafeMutableRawBufferPointer(rebasing: room[(room.count - tail.count)...]).copyBytes(from: tail)
+        }
+    }
+}
+
+/// A body, in memory that is sent from.
+@safe private final class EchoBody {
+    private static let firstCapacity = 64 << 10
+
+    private var start: UnsafeMutableRawPointer?
+    private var capacity = 0
+    private var count = 0
+
+    init() { unsafe start = nil }
+
+    deinit { unsafe free(start) }
+
+    var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: start, count: count) }
+
+    func append(_ piece: UnsafeRawBufferPointer) {
+        guard let source = piece.baseAddress, unsafe !piece.isEmpty else { return }
+        if piece.count > capacity - count {
+            capacity = max(4 * capacity, Self.firstCapacity, count + piece.count)
+            unsafe start = realloc(start, capacity)
+        }
+        guard let start = unsafe start else { preconditionFailure("out of memory") }
+        unsafe (start + count).copyMemory(from: source, byteCount: piece.count)
+        count += piece.count
     }
 }
 
 /// Protobuf's wire format, as far as the echo writes it.
 enum Wire {
     static func field(_ number: UInt8, _ content: [UInt8]) -> [UInt8] { head(number, content.count) + content }
+
+    /// Room for the heads of fields in each other: a tag and a length of 32 bits each.
+    static let mostHeads = 5 * 6
+
+    /// The heads of fields in each other, the innermost named first, around a piece and the tail behind it in its message.
+    static func heads(
+        _ fields: [UInt8],
+        pieceCount: Int,
+        tailCount: Int,
+        _ room: UnsafeMutableRawBufferPointer
+    ) -> UnsafeRawBufferPointer {
+        var start = room.count
+        var size = pieceCount
+        for (index, field) in fields.enumerated() {
+            var digits = 1
+            while size >> (7 * digits) > 0 { digits += 1 }
+            start -= digits + 1
+            unsafe room[start] = field << 3 | 2
+            for digit in 0..<digits {
+                let more: UInt8 = digit + 1 < digits ? 0x80 : 0
+                unsafe room[start + 1 + digit] = UInt8(truncatingIfNeeded: size >> (7 * digit)) & 0x7F | more
+            }
+            size += digits + 1 + (index == 0 ? tailCount : 0)
+        }
+        return unsafe UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(room)[start...])
+    }
 
     /// Tag and length of a field with bytes.
     static func head(_ number: UInt8, _ count: Int) -> [UInt8] {
