@@ -17,6 +17,8 @@ struct CandidatePool: Sendable {
     var priceLimit: Dollars?
     /// The pool of all endpoints that serve the model, where it is one.
     var onlyPool: String?
+    /// The pools of those that answer, as the monitors of late binding count them.
+    var monitors: [Int] = []
     /// The model is a LoRA adapter at some endpoint.
     var isForAdapter = false
     /// Every list is fresh, and none names the model.

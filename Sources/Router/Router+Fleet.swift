@@ -47,6 +47,7 @@ extension Router {
         }
         if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }
         if !sameFleet {
+            monitors.follow(sorted.endpoints)
             forgetPools()
             transfers.makeRoom(keeping: Set(sorted.endpoints.map(\.endpoint.name)))
             refuseUnservable(into: &actions)
@@ -160,13 +161,14 @@ extension Router {
             lastPool = (key, known)
             return known
         }
-        let made = Eligibility.pool(
+        var made = Eligibility.pool(
             for: key,
             statuses: fleet.endpoints,
             causes: healths.map { $0.cause(at: now) },
             listsAreFresh: fleet.modelListsAreFresh,
             constraints: options.constraints
         )
+        made.monitors = monitors.places(of: made.decodes + made.spareDecodes)
         if pools.count >= Self.maximumPools { pools.removeAll(keepingCapacity: true) }
         pools[key] = made
         lastPool = (key, made)

@@ -181,7 +181,10 @@ extension Router {
         }
         inFlight[id] = entry
         notify(id, .firstToken)
-        monitor.firstToken(predicted: terms.ttft.rawValue, observed: (now - entry.dispatchedAt).rawValue)
+        if let d = index(of: entry.placement.destination) {
+            let observed = (now - entry.dispatchedAt).rawValue
+            monitors.firstToken(at: d, predicted: terms.ttft.rawValue, observed: observed)
+        }
         pump(into: &actions)
     }
 
@@ -198,7 +201,7 @@ extension Router {
                 steer(entry, outcome)
                 counts.ended(outcome.kind)
                 // A request that failed or was left early could not show one.
-                if outcome.kind == .completed { monitor.requestEnded(firstTokenSeen: entry.firstTokenAt != nil) }
+                if outcome.kind == .completed { countFirstToken(of: entry) }
             }
         } else if queue.remove(id) != nil {
             holds.forget(id)
@@ -208,6 +211,12 @@ extension Router {
             return
         }
         pump(into: &actions)
+    }
+
+    /// Late binding is trusted by what answers show.
+    mutating func countFirstToken(of entry: InFlight) {
+        guard let d = index(of: entry.placement.destination) else { return }
+        monitors.requestEnded(at: d, firstTokenSeen: entry.firstTokenAt != nil)
     }
 
     /// Tells the control whether the request met its bounds, as far as anybody saw.

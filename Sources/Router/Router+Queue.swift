@@ -9,8 +9,14 @@ extension Router {
     static let maximumSequences = 256.0
 
     @inline(__always)
-    func bindsLate(_ request: InferenceRequest) -> Bool {
-        monitor.isTrusted && (request.ruledBy.flatMap { options.bindingByPool[$0] } ?? options.binding) == .late
+    mutating func bindsLate(_ request: InferenceRequest) -> Bool {
+        (request.ruledBy.flatMap { options.bindingByPool[$0] } ?? options.binding) == .late && trusts(request)
+    }
+
+    /// Whether each pool that may answer shows enough for its pods' ends to be known.
+    @inline(__always)
+    private mutating func trusts(_ request: InferenceRequest) -> Bool {
+        monitors.allAreTrusted || monitors.trusts(pool(for: request).monitors)
     }
 
     /// Puts a request into the queue. - Returns: false when there is no room.
@@ -68,14 +74,16 @@ extension Router {
     /// Refuses or places what may wait no longer, and refuses what waits in vain.
     mutating func expire(into actions: inout [RouterAction]) {
         let time = now.rawValue
-        let lateIsOff = !monitor.isTrusted
+        let lateIsOff = monitors.hasNewDoubt
         let nearest = queue.nextDoom < .infinity ? leastBacklog : 0
         guard lateIsOff || queue.nextHoldEnd <= time || time + nearest > queue.nextDoom else { return }
         var left: [WaitingEntry] = []
-        for entry in queue.entries {
+        for (place, entry) in queue.entries.enumerated() {
             let isDoomed = entry.isSheddable && time + nearest + entry.base + entry.tail > entry.due
-            if isDoomed || entry.holdUntil <= time || lateIsOff { left.append(entry) }
+            let isOver = isDoomed || entry.holdUntil <= time
+            if isOver || (lateIsOff && !trusts(queue.requests[place])) { left.append(entry) }
         }
+        monitors.doubtWasHeeded()
         left.sort { ($0.arrivedAt, $0.id) < ($1.arrivedAt, $1.id) }
         for entry in left {
             guard let request = queue.remove(entry.id) else { continue }

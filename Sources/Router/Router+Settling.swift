@@ -20,7 +20,7 @@ extension Router {
         predictedEnds.add(id, at: end.rawValue)
         counts.ended(outcome.kind)
         steer(entry, outcome)
-        monitor.requestEnded(firstTokenSeen: entry.firstTokenAt != nil)
+        countFirstToken(of: entry)
         return true
     }
 

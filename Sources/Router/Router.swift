@@ -47,7 +47,7 @@ package struct Router: Sendable {
     var queue: WaitingQueue
     /// The wake that the shell was last asked for.
     var wakeAt: Instant?
-    var monitor = BindingMonitor()
+    var monitors = BindingMonitors()
     /// Running mean of predicted prefills, in seconds.
     var meanWork = 0.0
     /// The order of service, as places in the queue; reused from round to round.

@@ -24,6 +24,13 @@ package struct EndpointSummary: Sendable, Hashable, Codable {
     package var unavailable: Unavailability?
 }
 
+/// Whether the requests of one pool may wait in the queue.
+package struct LateBinding: Sendable, Hashable, Codable {
+    package var pool: String
+    /// Wanted, and not switched off because its inputs cannot be trusted.
+    package var isOn: Bool
+}
+
 /// What the Router holds now, for metrics and debug pages.
 package struct RouterSummary: Sendable, Hashable, Codable {
     package var inFlight: Int
@@ -32,10 +39,8 @@ package struct RouterSummary: Sendable, Hashable, Codable {
     package var queuedBytes: Int
     /// How long the oldest queued request has waited.
     package var longestWait: Seconds
-    /// False while late binding is switched off because its inputs cannot be trusted.
-    package var lateBindingIsTrusted: Bool
-    /// Some requests may wait in the queue.
-    package var bindsLate: Bool
+    /// Of each pool with pods that answer.
+    package var lateBinding: [LateBinding]
     /// Seconds of backlog below which a pod is given its next prompt.
     package var openBelow: Seconds
     /// Prompts per second, over the last half minute.
@@ -59,9 +64,10 @@ extension Router {
             queued: queue.count,
             queuedBytes: queue.bytes,
             longestWait: queue.entries.map { now - Instant($0.arrivedAt) }.max() ?? .zero,
-            lateBindingIsTrusted: monitor.isTrusted,
-            bindsLate: monitor.isTrusted
-                && (options.binding == .late || options.bindingByPool.values.contains(.late)),
+            lateBinding: monitors.pools.map { pool in
+                let isWanted = (options.bindingByPool[pool] ?? options.binding) == .late
+                return LateBinding(pool: pool, isOn: isWanted && monitors.trusts(pool: pool))
+            },
             openBelow: Seconds(openBelow),
             arrivalRate: arrivals.perSecond(at: now.rawValue),
             classes: options.classes.map {

@@ -49,7 +49,8 @@ package enum MetricFamilies {
     static let lateBinding = MetricFamily(
         "epp_pd_late_binding",
         .gauge,
-        "1 while first tokens and predictions allow requests to wait in the queue, 0 while all are bound on arrival."
+        "1 while first tokens and predictions allow a pool's requests to wait in the queue, 0 while all are bound on arrival.",
+        labels: ["pool"]
     )
     static let valueOfTime = MetricFamily(
         "epp_pd_value_of_time_dollars",

@@ -45,7 +45,8 @@ package struct MetricSamples: Sendable, Hashable {
     package var pausedEndpoints: Set<EndpointID> = []
     package var localPrefillsForLack: UInt64 = 0
     package var queueOverflows: UInt64 = 0
-    package var bindsLate = false
+    /// By pool: 1 while its requests may wait in the queue.
+    package var lateBinding: [Reason] = []
     /// The dials as they are now.
     package var classes: [PriorityClass] = []
     package var scrapes = 0

@@ -43,7 +43,8 @@ enum MetricsPage {
         single(F.requestsInFlight, store.requestsInFlight, &page)
         single(F.tokensInFlight, store.tokensInFlight, &page)
         single(F.requestsWaiting, samples.requestsWaiting, &page)
-        single(F.lateBinding, samples.bindsLate ? 1 : 0, &page)
+        page.begin(F.lateBinding)
+        for pool in samples.lateBinding { page.sample(F.lateBinding, [pool.name], pool.count) }
         dials(samples.classes, &page)
         page.begin(F.queueOverflows)
         page.sample(F.queueOverflows, [], samples.queueOverflows)

@@ -300,11 +300,47 @@ struct LateBindingTests {
             _ = story.send(.arrived(Pods.request(id)), after: 1)
             story.end(id)
         }
-        #expect(!story.router.monitor.isTrusted)
+        #expect(!story.router.monitors.allAreTrusted)
         for id in 100...105 as ClosedRange<UInt64> {
             let actions10 = story.send(.arrived(Pods.request(id, prompt: 20_000)))
             #expect(Self.dispatched(actions10) == [id])
         }
+    }
+
+    /// A pool whose answers show nothing is bound early; what waits for another goes on waiting.
+    @Test func eachPoolIsTrustedByItself() {
+        let fleet = Pods.snapshot([
+            Pods.endpoint(1, .both, served: ["m"], pool: "a"), Pods.endpoint(2, .both, served: ["n"], pool: "b"),
+        ])
+        var story = Story(fleet, options: Self.options())
+        // One short of a verdict.
+        for id in 1..<UInt64(BindingMonitor.fewest) {
+            _ = story.send(.arrived(Pods.request(id, prompt: 20, model: "n")), after: 1)
+            story.end(id)
+        }
+        for id in 1000...1001 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 100_000))) }
+        for id in 1002...1004 as ClosedRange<UInt64> {
+            _ = story.send(.arrived(Pods.request(id, prompt: 100_000, model: "n")))
+        }
+        #expect(story.router.queue.count == 3)
+        let doubted = story.send(.ended(RequestID(1002), Outcome(kind: .completed)))
+        #expect(Set(Self.dispatched(doubted)) == [1003, 1004] && story.router.queue.count == 1)
+        let on = Dictionary(
+            uniqueKeysWithValues: story.router.summary(at: Instant(story.now)).lateBinding.map { ($0.pool, $0.isOn) }
+        )
+        #expect(on == ["a": true, "b": false])
+        // The one pool binds on arrival, the other holds.
+        for id in 200...202 as ClosedRange<UInt64> {
+            #expect(Self.dispatched(story.send(.arrived(Pods.request(id, prompt: 20_000, model: "n")))) == [id])
+        }
+        #expect(Self.dispatched(story.send(.arrived(Pods.request(300, prompt: 20_000)))).isEmpty)
+        // Whoever either may answer is bound on arrival.
+        #expect(Self.dispatched(story.send(.arrived(Pods.request(301, prompt: 20_000, model: nil)))) == [301])
+        // What is known stays when the fleet changes.
+        _ = story.send(
+            .fleetChanged(Pods.snapshot(fleet.endpoints.map(\.endpoint) + [Pods.endpoint(3, .prefill)], version: 2))
+        )
+        #expect(Self.dispatched(story.send(.arrived(Pods.request(302, prompt: 20_000, model: "n")))) == [302])
     }
 
     @Test func engineValuesRiseWithArrivalAndLength() {

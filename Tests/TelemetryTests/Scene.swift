@@ -118,6 +118,7 @@ enum Scene {
 
     static func samples() -> MetricSamples {
         var samples = MetricSamples()
+        samples.lateBinding = [.init("default", 1), .init("other", 0)]
         samples.classes = [
             PriorityClass(minimumPriority: .min, dials: Mode.cost.dials),
             PriorityClass(minimumPriority: 10, dials: Mode.latency.dials),

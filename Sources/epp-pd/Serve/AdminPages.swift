@@ -71,7 +71,7 @@ struct AdminPages {
         samples.pausedEndpoints = Set(router.endpoints.filter { $0.unavailable != nil }.map(\.id))
         samples.localPrefillsForLack = router.counts.localForLack
         samples.queueOverflows = router.counts.overflowed
-        samples.bindsLate = router.bindsLate
+        samples.lateBinding = router.lateBinding.map { MetricSamples.Reason($0.pool, $0.isOn ? 1 : 0) }
         samples.classes = router.classes
         let fleet = fleet.statistics
         samples.scrapes = fleet.scrapes
