@@ -347,9 +347,10 @@ extension PickerProcess {
         queue.podlessHold = options.noEndpointWait.value
         return Router(
             options: RouterOptions(
-                binding: options.binding ?? configuration.binding ?? .late,
+                // Who sees nothing of answers does not know when a pod is free.
+                binding: options.binding ?? (options.skim ? .early : configuration.binding ?? .late),
                 // What the command line says holds for every pool.
-                bindingByPool: options.binding == nil ? configuration.bindingByPool : [:],
+                bindingByPool: options.binding == nil && !options.skim ? configuration.bindingByPool : [:],
                 enginePriority: configuration.enginePriority,
                 epoch: epoch,
                 mode: options.mode ?? configuration.mode ?? .latency,

@@ -92,7 +92,12 @@ struct ServeOptions: ParsableArguments {
     var config: String?
     @Option(help: "What weighs more: latency, balanced or cost. Default: what --config says, else latency.")
     var mode: Mode?
-    @Option(help: "Bind requests late (by a queue) or early (on arrival). Default: what --config says, else late.")
+    @Option(
+        help: """
+            Bind requests late (by a queue) or early (on arrival). Default: early with --skim, else as --config says, else \
+            late.
+            """
+    )
     var binding: Binding?
     @Option(help: "Seed of the draws that break ties. Default: a random one, which the log names.")
     var seed: UInt64?
