@@ -2,6 +2,7 @@
 # Copyright the epp-pd authors
 """`epp-pd simulate` and `epp-pd plan` as commands: results, and how bad input ends."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -91,12 +92,52 @@ def test_settings_change_what_they_say(fleet, trace):
     # A level that nobody can keep, and one that everybody keeps.
     assert joint("--slo", "ttft=1us")["slo_attainment"] == 0
     assert joint("--slo", "ttft=1h")["slo_attainment"] == 1
-    for changed in (("--noise", 0), ("--pickers", 4), ("--scrape-interval", "2s"), ("--mode", "cost"), ("--seed", 7)):
+    for changed in (("--noise", 0), ("--pickers", 4), ("--scrape-interval", "2s"), ("--mode", "cost"), ("--seed", 7),
+                    ("--even-arrivals",), ("--engine-priority",), ("--prefill-chunk", 1024), ("--streaming-share", 0.5),
+                    ("--control-delay", "50ms"), ("--speed-bias", 0), ("--event-loss", 0.5), ("--event-delay", "1s")):  # fmt: skip
         assert joint(*changed)["trace_hash"] != plain["trace_hash"], changed
     crash = joint("--fault", "crash:d@1s+2s")
     assert crash["requests"] > crash["succeeded"] > 0
+    # Memory for little more than one prompt keeps no prefixes.
+    assert joint("--kv-memory-scale", 0.01)["prefix_hit_ratio"] < plain["prefix_hit_ratio"]
     for fault in ("slow:p-0*3@1s+5s", "silent:p-1@1s+5s", "profile*2@0s+60s", "picker:0@2s"):
         assert joint("--fault", fault)["trace_hash"] != plain["trace_hash"], fault
+
+
+def test_a_bare_command_is_that_of_the_results(trace):
+    (line,) = run("simulate", "--trace", trace, "--json", "-").stdout.splitlines()
+    bare = json.loads(line)["runs"]
+    spelt = results(
+        "--trace", trace, "--fleet", rig.ROOT / "deploy/examples/fleets/mixed-70b-5p4d.yaml", "--policy", "joint", "--load", 1,
+        "--seed", 1, "--slo", "ttft=1s+0.25ms/token,tpot=50ms", "--mode", "latency", "--scrape-interval", "100ms", "--pickers", 1,
+        "--sheddable-share", 0, "--deadline", "120s", "--noise", 0.2, "--speed-bias", 0.1, "--control-delay", "10ms",
+        "--kv-memory-scale", 1, "--streaming-share", 1, "--observed-share", 1, "--event-loss", 0, "--event-delay", "0s",
+    )["runs"]  # fmt: skip
+    assert [r["policies"]["joint"]["trace_hash"] for r in bare] == [r["policies"]["joint"]["trace_hash"] for r in spelt]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ms.csv", "t_ms,input_tokens,output_tokens\n0.0,374,44\n400.5,396,109\n"),
+        ("bare.csv", "0.0,374,44\n400.5,396,109\n"),
+        ("dates.csv.gz", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:47.0810900,396,109\n"),
+    ],
+)
+def test_azure_traces(fleet, tmp_path, name, text):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    metrics = results("--trace", path, "--fleet", fleet)["runs"][0]["policies"]["joint"]
+    assert metrics["requests"] == metrics["succeeded"] == 2
+    assert metrics["goodput_rps"] == pytest.approx(2 / 0.4005, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["chat", "agents", "batch", "documents,rate=1"])
+def test_synthetic_traces(fleet, kind):
+    given = ("--trace", f"synthetic:{kind}", "--requests", 60, "--fleet", fleet, "--policy", "lmetric")
+    first = results(*given)["runs"][0]["policies"]["lmetric"]
+    assert first["requests"] == 60
+    assert first["trace_hash"] == results(*given)["runs"][0]["policies"]["lmetric"]["trace_hash"]
 
 
 def test_control_steers(fleet, trace):
@@ -126,6 +167,29 @@ def test_page_and_plots(fleet, trace, tmp_path):
     assert {"attainment.svg", "ttft.svg", "dollars.svg"} <= {p.name for p in tmp_path.iterdir()}
 
 
+def test_traces_that_cannot_be_read(fleet, trace, tmp_path):
+    packed = gzip.compress(trace.read_bytes())
+    for name, content, reason in [
+        ("cut.jsonl.gz", packed[: len(packed) * 3 // 4], "to its end"),
+        ("empty.jsonl", b"", "no requests"),
+        ("years.jsonl", trace.read_bytes() + line(240).replace("90000", "90000000000").encode(), "31"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert reason in run("simulate", "--trace", path, "--fleet", fleet, code=2).stderr
+    assert "to its end" in run("simulate", "--trace", tmp_path, "--fleet", fleet, code=2).stderr
+
+
+def test_a_broken_promise_is_told(trace, tmp_path):
+    # No scrape shows a decode pod that is down from the start to the end, and requests without a place are refused.
+    path = tmp_path / "fleet.yaml"
+    path.write_text(FLEET)
+    joint = results("--trace", trace, "--fleet", path, "--fault", "crash:d@0s+1h")["runs"][0]["policies"]["joint"]
+    assert joint["succeeded"] == 0
+    assert joint["slo_attainment"] == 0
+    assert joint["ttft_mean_ms"] == pytest.approx(120_000)
+
+
 def test_malformed_lines(fleet, trace, tmp_path):
     lines = trace.read_text().splitlines()
     lines[6] = '{"timestamp": 1, "input_length": '
@@ -148,6 +212,11 @@ def test_malformed_lines(fleet, trace, tmp_path):
         ("endpoints:\n  - {role: both, accelerator: nonesuch, model: llama-3.1-8b}\n", "nonesuch"),
         ("endpoints:\n  - {role: both, accelerator: h100-sxm, model: nobody-knows}\n", "nobody-knows"),
         ("endpoints: 7\n", "endpoints"),
+        (
+            "endpoints:\n  - {role: both, accelerator: h100-sxm, model: llama-3.1-8b}\n"
+            "  - {role: both, accelerator: h100-sxm, model: llama-3.1-70b, tensorParallel: 4}\n",
+            "one model",
+        ),
     ],
 )
 def test_impossible_fleets(trace, tmp_path, fleet_text, reason):
@@ -162,6 +231,11 @@ def test_impossible_fleets(trace, tmp_path, fleet_text, reason):
         ("--policy", "best"), ("--load", "0"), ("--load", "x"), ("--slo", "ttft=fast"), ("--pickers", "0"), ("--noise", "-1"),
         ("--sheddable-share", "2"), ("--fault", "crash:nobody@1s"), ("--fault", "melt:d@1s"), ("--scrape-interval", "0s"),
         ("--trace", "/nonexistent"), ("--fleet", "/nonexistent"), ("--mode", "cheap"),
+        ("--fault", "picker:1@2s"), ("--fault", "slow:d*2@1s"), ("--fault", "silent:d@1s"), ("--fault", "slow:d@1s+1s"),
+        ("--fault", "profile*0@1s+1s"), ("--fault", "crash:d*2@1s"), ("--fault", "crash:d"), ("--slo", ""), ("--slo", "ttft="),
+        ("--slo", "tpot=50ms,"), ("--kv-memory-scale", "0"), ("--prefill-chunk", "0"), ("--streaming-share", "1.5"),
+        ("--json", "/nonexistent/x.json"), ("--report", "/nonexistent/x.html"), ("--report", "-"), ("--plots", "/proc/x"),
+        ("--load", "1,"), ("--seed", "1,x"), ("--requests", "0"), ("--poisson", "10"), ("--find-max-load", "2"),
         ("--control", "speed=1"), ("--control", "attainment=2"), ("--control", "dollarsPerThousand"),
     ],
 )  # fmt: skip
@@ -190,4 +264,7 @@ def test_plan_without_an_answer(trace):
     given = ("plan", "--trace", trace, "--model", "llama-3.1-8b")
     assert "no fleet" in run(*given, "--accelerators", "l40s:1", "--slo", "ttft=1us", "--max-pods", "2", code=1).stdout
     assert "nonesuch" in run(*given, "--accelerators", "nonesuch", code=2).stderr
+    for wrong in (("--policy", "llm-d@tuned"), ("--policy", "best"), ("--requests", 0), ("--attainment", 2), ("--load", 0),
+                  ("--json", "/nonexistent/x"), ("--write-fleet", "/nonexistent/x"), ("--max-pods", 0)):  # fmt: skip
+        assert run(*given, "--accelerators", "l40s:1", *wrong, code=2).stderr
     assert "fit" in run("plan", "--trace", trace, "--model", "llama-3.1-70b", "--accelerators", "l4:1", code=2).stderr

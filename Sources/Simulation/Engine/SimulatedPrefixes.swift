@@ -126,6 +126,9 @@ package final class SimulatedPrefixes: PrefixAnswers, @unchecked Sendable {
         }
     }
 
+    /// Blocks that are expected somewhere.
+    var pendingCount: Int { pendingHolders.count }
+
     /// All pending knowledge of a pod is void.
     func forget(pod: Int) {
         pending[pod] = [:]

@@ -20,6 +20,9 @@ struct SimulatedRequest: Sendable {
     var transfer: Int32 = -1
     /// The prefill pod keeps its KV.
     var holdsPrefill = false
+    /// Its picker's index still expects the prompt's blocks on the pod that computes it, and on the one that decodes it.
+    var isPendingAtPrefiller = false
+    var isPendingAtDecoder = false
     var sentAt = 0.0
     /// Engines that serve by priority take the lowest first.
     var priority = 0.0

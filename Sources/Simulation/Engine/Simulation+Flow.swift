@@ -108,7 +108,7 @@ extension Simulation {
             requests[index].prefillStart = now
         case .reserved(let cached): beginTransfer(index, cached: cached)
         case .firstToken:
-            settlePending(index)
+            settleAtPrefiller(index)
             if isDecode || !requests[index].isPair { try seeFirstToken(index) }
         case .finished:
             if isDecode || !requests[index].isPair { try complete(index) } else { try handOver(index) }
@@ -122,20 +122,28 @@ extension Simulation {
         }
     }
 
-    private func settlePending(_ index: Int) {
-        let hashes = workload.requests[index].promptHashes
-        let (picker, pod) = (Int(requests[index].picker), Int(requests[index].prefiller))
-        prefixes[picker].settle(hashes, pod: pod)
+    /// The blocks that the picker's index expected are there now, or will never be: once for each time it was told.
+    private func settleAtPrefiller(_ index: Int) {
+        guard requests[index].isPendingAtPrefiller else { return }
+        requests[index].isPendingAtPrefiller = false
+        let pod = Int(requests[index].prefiller)
+        prefixes[Int(requests[index].picker)].settle(workload.requests[index].promptHashes, pod: pod)
+    }
+
+    private func settleAtDecoder(_ index: Int) {
+        guard requests[index].isPendingAtDecoder else { return }
+        requests[index].isPendingAtDecoder = false
+        let pod = Int(requests[index].decoder)
+        prefixes[Int(requests[index].picker)].settle(workload.requests[index].promptHashes, pod: pod)
     }
 
     private func seeFirstToken(_ index: Int) throws(SimulationError) {
         guard requests[index].firstToken < 0 else { return }
         requests[index].firstToken = now
         hash.add(3, index, now)
-        let (picker, pod) = (Int(requests[index].picker), Int(requests[index].decoder))
-        if requests[index].isPair { prefixes[picker].settle(workload.requests[index].promptHashes, pod: pod) }
+        settleAtDecoder(index)
         guard requests[index].streams, requests[index].isObserved else { return }
-        try tell(picker, .firstToken(RequestID(UInt64(index))))
+        try tell(Int(requests[index].picker), .firstToken(RequestID(UInt64(index))))
     }
 
     /// The prompt is computed: the decode pod is asked to take it.
@@ -222,7 +230,8 @@ extension Simulation {
         }
         with(p) { $0.cancel(job(index, isDecode: false), at: $1, into: &$2) }
         if d != p { with(d) { $0.cancel(job(index, isDecode: true), at: $1, into: &$2) } }
-        settlePending(index)
+        settleAtPrefiller(index)
+        settleAtDecoder(index)
         try tell(Int(requests[index].picker), .ended(RequestID(UInt64(index)), Outcome(kind: kind, status: 503)))
     }
 }

@@ -108,6 +108,10 @@ extension Simulation {
         dirty.append(pod)
         farm.reported.removeAll(pod: pod)
         for index in prefixes { index.forget(pod: pod) }
+        for index in requests.indices where requests[index].state == .sent {
+            if Int(requests[index].prefiller) == pod { requests[index].isPendingAtPrefiller = false }
+            if Int(requests[index].decoder) == pod { requests[index].isPendingAtDecoder = false }
+        }
         for job in lost { try fail(Int(job >> 1), .failed) }
         // What was on the wire to or from the pod is lost with it.
         for transfer in network.transfers where transfer.isActive && (transfer.source == pod || transfer.target == pod)
@@ -119,8 +123,10 @@ extension Simulation {
     /// The picker comes back knowing nothing. What it held is lost; what it had sent goes on, unseen by it.
     private func restart(_ picker: Int) throws(SimulationError) {
         startPicker(picker, generation: UInt64(now.bitPattern))
-        for index in requests.indices where requests[index].state == .waiting && requests[index].picker == picker {
-            try fail(index, .failed)
+        for index in requests.indices where requests[index].picker == picker {
+            requests[index].isPendingAtPrefiller = false
+            requests[index].isPendingAtDecoder = false
+            if requests[index].state == .waiting { try fail(index, .failed) }
         }
         try tell(picker, .fleetChanged(snapshot))
     }

@@ -58,6 +58,7 @@ package final class Simulation {
 
     let indexOf: [EndpointID: Int]
     var unresolved: Int
+    private var arrived = 0
     /// Requests that are known to have missed their service level.
     var missed = 0
     var lastProgress = 0.0
@@ -151,8 +152,7 @@ package final class Simulation {
         endpoints.indices.map { index in
             let configuration = ModelServerConfiguration(
                 profile: endpoints[index].profile,
-                batching: endpoints[index].role == .prefill
-                    ? .wholePrompt : .chunked(tokenBudget: ModelServerConfiguration.defaultTokenBudget),
+                batching: batching(endpoints[index].role, options),
                 ordering: options.enginePriority ? .priority : .fifo,
                 blockSize: workload.blockSize,
                 slowness: speeds[index],
@@ -163,6 +163,11 @@ package final class Simulation {
             var seeds = RandomStream(seed: options.seed, kind: 0x5E4, index: UInt64(index))
             return ModelServer(configuration: configuration, seed: seeds.next())
         }
+    }
+
+    private static func batching(_ role: Role, _ options: SimulationOptions) -> ModelServerConfiguration.Batching {
+        guard role == .prefill else { return .chunked(tokenBudget: ModelServerConfiguration.defaultTokenBudget) }
+        return options.prefillChunk.map { .chunked(tokenBudget: $0) } ?? .wholePrompt
     }
 
     /// Prefill and decode pods that name no connector get the run's own. Pods of both roles without one stay plain
@@ -243,16 +248,21 @@ package final class Simulation {
             if let mostMissed, missed > mostMissed { return nil }
             steps &+= 1
             if steps & 0xFFFF == 0 { progress?(1 - Double(unresolved) / Double(max(requests.count, 1))) }
-            guard now - lastProgress < Self.patience else { throw .stalled(at: now, waiting: unresolved) }
+            guard now - lastProgress < Self.patience || outstanding == 0 else {
+                throw .stalled(at: now, waiting: outstanding)
+            }
         }
-        guard unresolved == 0 else { throw .stalled(at: now, waiting: unresolved) }
+        guard unresolved == 0 else { throw .stalled(at: now, waiting: outstanding) }
         try checkLedgers()
         sample()
         return record()
     }
 
-    /// Nothing ended for this long: no policy holds a request for hours on purpose.
+    /// Requests were there, and none ended for this long: no policy holds one for hours on purpose.
     private static let patience = 7200.0
+
+    /// Requests that have arrived and not ended.
+    private var outstanding: Int { unresolved - (requests.count - arrived) }
 
     private func take(_ event: DueEvent) throws(SimulationError) {
         let index = Int(event.a)
@@ -289,6 +299,8 @@ package final class Simulation {
         if index + 1 < requests.count { queue.push(at: workload.requests[index + 1].arrival, .arrival, index + 1) }
         let offered = workload.requests[index]
         let picker = Int(requests[index].picker)
+        if outstanding == 0 { lastProgress = now }
+        arrived += 1
         requests[index].state = .waiting
         let expected =
             knowledge.trueLengths ? offered.outputTokens : lengths[picker].estimate(promptTokens: offered.promptTokens)
@@ -368,6 +380,8 @@ package final class Simulation {
             try decision.pullFrom.map { id throws(SimulationError) in
                 Int32(try pod(id, for: index))
             } ?? -1
+        requests[index].isPendingAtPrefiller = true
+        requests[index].isPendingAtDecoder = prefiller != decoder
         requests[index].sentAt = now
         requests[index].priority = decision.enginePriority.map(Double.init) ?? workload.requests[index].arrival
         hash.add(1, index, now)
@@ -457,8 +471,8 @@ package final class Simulation {
         inbox.removeAll(keepingCapacity: true)
         for server in dirty {
             let wanted = farm.servers[server].nextEvent?.rawValue
-            guard wanted != queuedFor[server] else { continue }
             guard farm.servers[server].usedTokens >= 0 else { throw .negativeLedger(pod: endpoints[server].name) }
+            guard wanted != queuedFor[server] else { continue }
             queuedFor[server] = wanted
             versions[server] &+= 1
             if let wanted { queue.push(at: wanted, .server, server, versions[server]) }

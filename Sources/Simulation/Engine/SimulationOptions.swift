@@ -96,8 +96,10 @@ package struct SimulationOptions: Sendable, Hashable {
     /// Seconds that a prefill pod keeps a prompt's KV for its decode pod; then the request fails (vLLM's
     /// `VLLM_NIXL_ABORT_REQUEST_TIMEOUT`).
     package var keepTimeout = 480.0
-    /// Engines serve by the priority that the decision gives, else in order of arrival.
+    /// Engines serve by the priority that the decision gives, and pickers know that; else in order of arrival.
     package var enginePriority = false
+    /// Tokens per step of prefill pods that mix chunks of prompts; nil: they compute whole prompts, one after another.
+    package var prefillChunk: Int?
     package var faults: [Fault] = []
     package var blockReports = BlockReports()
     /// Points of the utilisation series.
@@ -121,7 +123,7 @@ package struct PolicyKnowledge: Sendable, Hashable {
 }
 
 /// A promise that the simulation could not keep. It stops instead of printing wrong numbers.
-package enum SimulationError: Error, Sendable, Hashable {
+package enum SimulationError: Error, Sendable, Hashable, CustomStringConvertible {
     case timeRanBackwards(from: Double, to: Double)
     case negativeLedger(pod: String)
     case notEligible(request: Int, reason: String)
@@ -129,4 +131,15 @@ package enum SimulationError: Error, Sendable, Hashable {
     case stalled(at: Double, waiting: Int)
     /// The fleet cannot serve at all.
     case impossibleFleet(String)
+
+    package var description: String {
+        switch self {
+        case .timeRanBackwards(let from, let to): "time ran backwards, from \(from) s to \(to) s"
+        case .negativeLedger(let pod): "the memory that \(pod) uses became negative"
+        case .notEligible(let request, let reason): "the policy sent request \(request) where it cannot go: \(reason)"
+        case .unknownRequest(let id): "the policy spoke of request \(id), which there is not"
+        case .stalled(let at, let waiting): "at \(at) s \(waiting) requests were there, and none had ended for two hours"
+        case .impossibleFleet(let reason): reason
+        }
+    }
 }

@@ -95,6 +95,7 @@ package final class BaselinePolicy: SimulatedPolicy {
         let decision = decide(view, prefiller, decoder)
         note(view, prefiller, decoder)
         prefixes.learn(request.prefix, at: pods[prefiller].endpoint.id)
+        if decoder != prefiller { prefixes.learn(request.prefix, at: pods[decoder].endpoint.id) }
         actions.append(.dispatch(request.id, decision))
     }
 

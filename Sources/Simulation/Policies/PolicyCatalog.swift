@@ -8,12 +8,20 @@ package import Router
 package struct PolicyCatalog {
     package var mode: Mode
     package var options: SimulationOptions
+    /// The fleet's, as engine priorities are set per pool.
+    package var pools: Set<String> = []
     /// Changes what our policies are told, for experiments.
     package var adjust: (inout RouterOptions) -> Void
 
-    package init(mode: Mode, options: SimulationOptions, adjust: @escaping (inout RouterOptions) -> Void = { _ in }) {
+    package init(
+        mode: Mode,
+        options: SimulationOptions,
+        pools: Set<String> = [],
+        adjust: @escaping (inout RouterOptions) -> Void = { _ in }
+    ) {
         self.mode = mode
         self.options = options
+        self.pools = pools
         self.adjust = adjust
     }
 
@@ -45,6 +53,9 @@ package struct PolicyCatalog {
         routerOptions.queue.controlDelay = Seconds(knowledge.exactState ? 0 : options.controlDelay)
         routerOptions.connectors = options.connectors
         routerOptions.serviceLevel = options.serviceLevel
+        if options.enginePriority {
+            routerOptions.enginePriority = Dictionary(uniqueKeysWithValues: pools.map { ($0, .lowestFirst) })
+        }
         adjust(&routerOptions)
         let made = routerOptions
         return { _, prefixes, seed in

@@ -4,6 +4,12 @@
 import PrefixIndex
 import Router
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// llm-d's scheduler with its documented P/D profiles: Σ weight · score, the highest score wins, equals by draw.
 ///
 ///     queue  = (max − waiting) / (max − min), 1 where all are equal
@@ -115,8 +121,7 @@ package struct LMetricRule: BaselineRule {
             let batch = Double(view.pods[pod].inFlight + 1)
             guard phase != .decode else { return batch }
             let tokens = Double(view.pods[pod].pendingTokens + view.uncached(pod))
-            let factor = batchExponent == 0 ? 1 : batchExponent == 1 ? batch : batch.squareRoot()
-            return tokens * factor
+            return tokens * pow(batch, batchExponent)
         }
     }
 }

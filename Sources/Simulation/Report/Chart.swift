@@ -11,7 +11,11 @@
 struct Chart {
     struct Series {
         var name: String
+        /// Decides the colour, so that a name keeps its own from chart to chart.
+        var index: Int
         var points: [(x: Double, y: Double)]
+        /// What stands beside the points of a scatter; as many as points, or none.
+        var labels: [String] = []
     }
 
     enum Scale { case linear, logarithmic }
@@ -38,13 +42,25 @@ struct Chart {
 
     static func colour(_ index: Int) -> String { colours[index % colours.count] }
 
+    /// The second ten are dashed.
+    private static func dashes(_ index: Int) -> String {
+        index % (2 * colours.count) < colours.count ? "" : " stroke-dasharray=\"6 4\""
+    }
+
+    /// Names and colours, as HTML.
+    var legend: String {
+        series.map { line in
+            "<span><i style=\"background:\(Self.colour(line.index))\"></i>\(escaped(line.name))</span>"
+        }.joined(separator: " ")
+    }
+
     var svg: String {
         let points = series.flatMap(\.points).filter { $0.x.isFinite && $0.y.isFinite }
         guard !points.isEmpty else { return "" }
         let xs = axis(points.map(\.x), xScale, nil)
         let ys = axis(points.map(\.y), yScale, yRange)
         var body = frame(xs, ys)
-        for (index, line) in series.enumerated() { body += draw(line, Self.colour(index), xs, ys) }
+        for line in series { body += draw(line, xs, ys) }
         let (width, height) = (number(Self.width), number(Self.height))
         return """
             <svg viewBox="0 0 \(width) \(height)" height="\(height)" role="img" aria-label="\(escaped(title))">
@@ -57,7 +73,7 @@ struct Chart {
     var document: String {
         var legend = ""
         var (left, line) = (Self.left, 0)
-        for (index, name) in series.map(\.name).enumerated() {
+        for (index, name) in series.map({ ($0.index, $0.name) }) {
             let width = 26 + 7 * Double(name.count)
             if left + width > Self.width, left > Self.left { (left, line) = (Self.left, line + 1) }
             let (at, top) = (number(left), Self.height + 4 + 18 * Double(line))
@@ -152,17 +168,21 @@ struct Chart {
         return text + "\(escaped(yLabel))</text>\n"
     }
 
-    private func draw(_ line: Series, _ colour: String, _ xs: Axis, _ ys: Axis) -> String {
-        let places = line.points.filter { $0.x.isFinite && $0.y.isFinite }.map { (x($0.x, xs), y($0.y, ys)) }
-        let name = escaped(line.name)
+    private func draw(_ line: Series, _ xs: Axis, _ ys: Axis) -> String {
+        let (name, colour) = (escaped(line.name), Self.colour(line.index))
+        let isLabelled = line.labels.count == line.points.count
+        let places = line.points.enumerated().filter { $1.x.isFinite && $1.y.isFinite }.map { index, point in
+            (x: number(x(point.x, xs)), y: number(y(point.y, ys)), label: isLabelled ? escaped(line.labels[index]) : "")
+        }
         guard isScatter else {
-            let path = places.map { "\(number($0.0)),\(number($0.1))" }.joined(separator: " ")
-            return
-                "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\" points=\"\(path)\"><title>\(name)</title></polyline>\n"
+            let path = places.map { "\($0.x),\($0.y)" }.joined(separator: " ")
+            let stroke = "stroke=\"\(colour)\" stroke-width=\"2\"\(Self.dashes(line.index))"
+            return "<polyline fill=\"none\" \(stroke) points=\"\(path)\"><title>\(name)</title></polyline>\n"
         }
         return places.map { place in
-            let (px, py) = (number(place.0), number(place.1))
-            return "<circle cx=\"\(px)\" cy=\"\(py)\" r=\"5\" fill=\"\(colour)\"><title>\(name)</title></circle>\n"
+            let title = "<title>\(name)\(place.label.isEmpty ? "" : ", load \(place.label)")</title>"
+            return "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"5\" fill=\"\(colour)\">\(title)</circle>"
+                + "<text class=\"tick\" x=\"\(place.x)\" y=\"\(place.y)\" dx=\"7\" dy=\"4\">\(place.label)</text>\n"
         }.joined()
     }
 

@@ -25,12 +25,9 @@ package struct HTMLReport {
 
     package var html: String {
         let rows = facts.map { "<tr><th>\(escaped($0.0))</th><td>\(escaped($0.1))</td></tr>" }.joined(separator: "\n")
-        let legend = policies.enumerated().map { index, name in
-            "<span><i style=\"background:\(Chart.colour(index))\"></i>\(escaped(name))</span>"
-        }.joined(separator: " ")
-        let charts = (overview + distributions + utilisation).map { "<figure>\($0.svg)</figure>" }.joined(
-            separator: "\n"
-        )
+        let charts = (overview + distributions + utilisation).map { chart in
+            "<figure>\(chart.svg)<figcaption>\(chart.legend)</figcaption></figure>"
+        }.joined(separator: "\n")
         return """
             <!DOCTYPE html>
             <html lang="en"><head><meta charset="utf-8"><title>\(escaped(title))</title>
@@ -38,7 +35,6 @@ package struct HTMLReport {
             <style>\(Self.style)</style></head><body>
             <h1>\(escaped(title))</h1>
             <table class="facts">\(rows)</table>
-            <p class="legend">\(legend)</p>
             <div class="charts">\(charts)</div>
             <h2>Numbers</h2>
             \(table)
@@ -50,13 +46,14 @@ package struct HTMLReport {
         :root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--dim:#666}
         @media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#181818;--line:#333;--dim:#999}}
         body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1360px;padding:0 1rem;color:var(--ink);background:var(--paper)}
-        .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:1rem}
-        figure{margin:0;border:1px solid var(--line);border-radius:6px}
+        .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:1rem}
+        figure{margin:0;border:1px solid var(--line);border-radius:6px;min-width:0}
+        figcaption{padding:0 .8rem .6rem;font-size:.85rem}.wide{overflow-x:auto}
         svg{width:100%;height:auto;font-size:12px}svg text{fill:var(--ink)}svg .title{font-weight:600;font-size:14px}
         svg .tick{fill:var(--dim);font-size:11px}svg .grid{stroke:var(--line)}
         table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
         th:first-child,td:first-child{text-align:left}.facts td{text-align:left;white-space:normal}
-        .legend span{margin-right:1rem}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
+        figcaption span{display:inline-block;margin-right:1rem}figcaption i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
         """
 
     // MARK: Charts
@@ -72,9 +69,10 @@ package struct HTMLReport {
     }
 
     private func overLoads(_ value: @escaping (PolicyMetrics) -> Double) -> [Chart.Series] {
-        policies.map { policy in
+        policies.enumerated().map { index, policy in
             Chart.Series(
                 name: policy,
+                index: index,
                 points: loads.compactMap { load in mean(policy, load, value).map { (load, $0) } }
             )
         }
@@ -104,21 +102,23 @@ package struct HTMLReport {
                 )
             )
         }
-        let dollars = policies.map { policy in
-            Chart.Series(
+        let dollars = policies.enumerated().map { index, policy in
+            let points = loads.compactMap { load -> (load: Double, x: Double, y: Double)? in
+                guard let x = mean(policy, load, \.busyDollarsPerThousand), let y = mean(policy, load, \.sloAttainment)
+                else { return nil }
+                return (load, x, y)
+            }
+            return Chart.Series(
                 name: policy,
-                points: loads.compactMap { load in
-                    guard let x = mean(policy, load, \.busyDollarsPerThousand),
-                        let y = mean(policy, load, \.sloAttainment)
-                    else { return nil }
-                    return (x, y)
-                }
+                index: index,
+                points: points.map { (x: $0.x, y: $0.y) },
+                labels: points.map { Self.short($0.load) }
             )
         }
         charts.append(
             Chart(
                 name: "dollars",
-                title: "Dollars against attainment, a point per load",
+                title: "Dollars against attainment, points named by their load",
                 xLabel: "busy dollars per 1,000 requests",
                 yLabel: "SLO attainment",
                 isScatter: true,
@@ -130,15 +130,15 @@ package struct HTMLReport {
 
     private func distribution(_ title: String, _ load: Double, _ values: (PolicyRun) -> [Double]) -> Chart {
         Chart(
-            title: "\(title) at load \(load)",
+            title: "\(title), load \(Self.short(load))",
             xLabel: "ms",
             yLabel: "share of requests",
             xScale: .logarithmic,
             yRange: 0...1,
-            series: policies.compactMap { policy in
+            series: policies.enumerated().compactMap { index, policy in
                 guard let run = runs.first(where: { $0.policy == policy && $0.load == load }) else { return nil }
                 let points = values(run).enumerated().map { (x: $1 * 1000, y: Double($0) / 100) }
-                return Chart.Series(name: policy, points: points)
+                return Chart.Series(name: policy, index: index, points: points)
             }
         )
     }
@@ -152,17 +152,17 @@ package struct HTMLReport {
         }
     }
 
-    /// Of the first run of each policy at the highest load.
+    /// Of the first run of each policy at its highest load.
     private var utilisation: [Chart] {
-        guard let load = loads.last else { return [] }
-        return policies.compactMap { policy in
-            guard let run = runs.first(where: { $0.policy == policy && $0.load == load }) else { return nil }
-            let series = run.utilisation.map { pods in
-                Chart.Series(name: pods.accelerator, points: zip(pods.times, pods.shares).map { (x: $0, y: $1) })
+        policies.compactMap { policy in
+            let own = runs.filter { $0.policy == policy }
+            guard let load = own.map(\.load).max(), let run = own.first(where: { $0.load == load }) else { return nil }
+            let series = run.utilisation.enumerated().map { index, pods in
+                let points = zip(pods.times, pods.shares).map { (x: $0, y: $1) }
+                return Chart.Series(name: pods.accelerator, index: index, points: points)
             }
-            let names = run.utilisation.enumerated().map { "\($1.accelerator)" }.joined(separator: ", ")
             return Chart(
-                title: "Busy share, \(policy), load \(load): \(names)",
+                title: "Busy share of \(policy), load \(Self.short(load))",
                 xLabel: "s",
                 yLabel: "share of time",
                 yRange: 0...1,
@@ -189,13 +189,14 @@ package struct HTMLReport {
             let cells = numbers.map { "<td>\(Self.short($0))</td>" }.joined()
             return "<tr><td>\(escaped(run.policy))</td>\(cells)<td><code>\(m.traceHash)</code></td></tr>"
         }
-        return "<table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table>\n\(boundsTable)"
+        return "\(Self.wide(head, rows))\n\(boundsTable)"
     }
 
     private var boundsTable: String {
         let titles = [
             "load", "seed", "TTFT floor mean ms", "p90", "pooled SRPT mean ms", "pooled utilisation",
-            "infinite-cache hit", "fluid TTFT mean ms", "$/1k floor", "fluid max load", "with 5 % free",
+            "infinite-cache hit", "fluid TTFT mean ms", "$/1k floor", "fluid max load", "with 5 % free", "SLO at most",
+            "95 % up to",
         ]
         let head = titles.map { "<th>\($0)</th>" }.joined()
         let rows = results.runs.map { run in
@@ -203,11 +204,17 @@ package struct HTMLReport {
             let numbers: [Double?] = [
                 run.load, Double(run.seed), b.ttftFloorMean, b.ttftFloorP90, b.pooledMean, b.pooledUtilisation,
                 b.infiniteCacheHitRatio, b.fluidTTFTMean, b.busyDollarsPerThousand, b.highestLoad, b.highestLoadAt95,
+                b.timelyShare, b.timelyLoadAt95,
             ]
             let cells = numbers.map { "<td>\($0.map(Self.short) ?? "–")</td>" }
             return "<tr>" + cells.joined() + "</tr>"
         }
-        return "<h2>Bounds</h2><table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table>"
+        return "<h2>Bounds</h2>\(Self.wide(head, rows))"
+    }
+
+    /// A table that scrolls where the window is narrow.
+    private static func wide(_ head: String, _ rows: [String]) -> String {
+        "<div class=\"wide\"><table><tr>\(head)</tr>\n\(rows.joined(separator: "\n"))</table></div>"
     }
 
     private static func short(_ value: Double) -> String {

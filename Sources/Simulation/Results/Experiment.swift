@@ -48,7 +48,8 @@ package struct Experiment {
         var options = options
         options.seed = seed
         let scaled = workload.scaled(load: load, seed: seed)
-        let catalog = PolicyCatalog(mode: mode, options: options, adjust: adjust)
+        let pools = Set(endpoints.map(\.pool))
+        let catalog = PolicyCatalog(mode: mode, options: options, pools: pools, adjust: adjust)
         let variants = catalog.variants(of: name)
         var best: PolicyRun?
         for (index, variant) in variants.enumerated() {
@@ -93,7 +94,8 @@ package struct Experiment {
     ///
     /// Attainment falls with load but for chance; the search doubles until it fails, then halves the gap.
     ///
-    /// - Returns: the load, 0 where even the lowest fails, and the runs that were made, in order.
+    /// - Returns: the load, 0 where even the lowest fails, what was tried last where none up to 64 does, and the runs
+    ///   that were made, in order.
     /// - Throws: `SimulationError` where the simulation cannot keep its promises.
     package func findMaximumLoad(
         _ name: PolicyName,
@@ -116,7 +118,7 @@ package struct Experiment {
             good = bad
             bad *= 2
             progress?(0.3)
-            guard Double(bad) * Self.loadStep <= Self.highestLoad else { break }
+            guard Double(bad) * Self.loadStep <= Self.highestLoad else { return (Double(good) * Self.loadStep, runs) }
         }
         while bad - good > 1 {
             let middle = (good + bad) / 2

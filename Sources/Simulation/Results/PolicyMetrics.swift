@@ -79,7 +79,10 @@ package struct PolicyMetrics: Sendable, Hashable, Codable {
         (ttftMean, ttftP50, ttftP90, ttftP99) = (ttft.mean, ttft[0.5], ttft[0.9], ttft[0.99])
         (tpotMean, tpotP90) = (tpot.mean, tpot[0.9])
         sloAttainment = Double(met) / Double(max(requests, 1))
-        goodput = Double(met) / max(record.workload.span, 1e-9)
+        let first = offered.first?.arrival ?? 0
+        let last = done.map { record.latency($0) + offered[$0].arrival }.max() ?? first
+        // Where all arrive at once the trace takes no time.
+        goodput = Double(met) / max(record.workload.span > 0 ? record.workload.span : last - first, 1e-9)
         let dollars = zip(record.counters, record.endpoints)
             .reduce(0) { $0 + $1.0.busyTime.rawValue * $1.1.profile.dollarsPerSecond }
         busyDollarsPerThousand = dollars / Double(max(requests, 1)) * 1000
@@ -90,8 +93,6 @@ package struct PolicyMetrics: Sendable, Hashable, Codable {
         longPromptP99Slowdown = Self.longSlowdown(record, ttfts)
         latencyP90 = latency[0.9] * 1000
         normalizedTPOTP90 = normalized[0.9]
-        let first = offered.first?.arrival ?? 0
-        let last = done.map { record.latency($0) + offered[$0].arrival }.max() ?? first
         completionsPerSecond = Double(done.count) / max(last - first, 1e-9)
         localPrefills = record.localPrefills
         pulls = record.pulls

@@ -72,6 +72,57 @@ struct NumberReader {
         return value.isFinite && value >= 0 ? value : nil
     }
 
+    /// Seconds since 1970 of `2023-11-16 18:15:46.6805900`, with `T` in the middle or a UTC mark at the end or not. Reads
+    /// nothing where no such date begins.
+    mutating func date() -> Double? {
+        skipBlanks()
+        let start = position
+        guard let year = digits(4), next("-"), let month = digits(2), next("-"), let day = digits(2),
+            (1...12).contains(month), (1...31).contains(day), next(" ") || next("T"),
+            let hour = digits(2), next(":"), let minute = digits(2), next(":"), let second = digits(2),
+            hour < 24, minute < 60, second <= 60
+        else {
+            position = start
+            return nil
+        }
+        var fraction = 0.0
+        if next(".") {
+            var unit = 0.1
+            while let digit = digits(1) {
+                fraction += Double(digit) * unit
+                unit /= 10
+            }
+        }
+        if !next("Z"), next("+") {
+            guard digits(2) == 0, next(":"), digits(2) == 0 else {
+                position = start
+                return nil
+            }
+        }
+        // Days of the civil calendar, the year beginning in March (Fliegel and Van Flandern, CACM 11:10, 1968).
+        let (y, m) = month > 2 ? (year, month - 3) : (year - 1, month + 9)
+        let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469
+        return Double(((days * 24 + hour) * 60 + minute) * 60 + second) + fraction
+    }
+
+    private mutating func next(_ character: Unicode.Scalar) -> Bool {
+        guard position < bytes.endIndex, bytes[position] == UInt8(ascii: character) else { return false }
+        position += 1
+        return true
+    }
+
+    /// A number of exactly so many digits.
+    private mutating func digits(_ count: Int) -> Int? {
+        guard bytes.endIndex - position >= count else { return nil }
+        var value = 0
+        for byte in bytes[position..<position + count] {
+            guard byte >= 0x30, byte <= 0x39 else { return nil }
+            value = value * 10 + Int(byte - 0x30)
+        }
+        position += count
+        return value
+    }
+
     /// A whole number up to `limit`.
     mutating func count(limit: Int) -> Int? {
         guard let value = number(), value == value.rounded(), value <= Double(limit) else { return nil }

@@ -41,7 +41,9 @@ package enum MooncakeTrace {
             default: return nil
             }
         } while reader.take(UInt8(ascii: ","))
-        guard reader.take(UInt8(ascii: "}")), let timestamp, let input, let output, let hashes, input > 0, output > 0
+        guard reader.take(UInt8(ascii: "}")) else { return nil }
+        reader.skipBlanks()
+        guard reader.isAtEnd, let timestamp, let input, let output, let hashes, input > 0, output > 0
         else { return nil }
         // The last id names a block that is not full, unless the length says so: only full blocks can be reused.
         let full = Array(hashes.prefix(input / blockSize))
@@ -62,19 +64,22 @@ package enum MooncakeTrace {
     }
 }
 
-/// The Azure LLM inference traces of 2023 (Splitwise, ISCA'24): CSV with a header line, then milliseconds since the first
-/// request, input tokens and output tokens. They tell nothing of prefixes.
+/// The Azure LLM inference traces (Splitwise, ISCA'24): CSV with a header line or without, then the time, input tokens and
+/// output tokens. Times are dates as published, `2023-11-16 18:15:46.6805900`, or milliseconds since the first request.
+/// The traces tell nothing of prefixes.
 package enum AzureTrace {
     package static func read(_ bytes: [UInt8], name: String = "azure") throws(WorkloadError) -> TraceReading {
         var scanner = LineScanner(bytes)
         var requests: [OfferedRequest] = []
         var malformed: [Int] = []
         var lines = 0
-        _ = scanner.next()
         while let line = scanner.next() {
             guard line.contains(where: { $0 > 0x20 }) else { continue }
+            let request = request(line)
+            // A header has a name for each column.
+            if scanner.number == 1, request == nil, isHeader(line) { continue }
             lines += 1
-            if let request = request(line) { requests.append(request) } else { malformed.append(scanner.number) }
+            if let request { requests.append(request) } else { malformed.append(scanner.number) }
         }
         let workload = Workload(name: name, blockSize: 16, requests: requests)
         return try TraceReading.judge(workload, malformed: malformed, lines: lines)
@@ -83,12 +88,18 @@ package enum AzureTrace {
     private static func request(_ line: ArraySlice<UInt8>) -> OfferedRequest? {
         var reader = NumberReader(line)
         let comma = UInt8(ascii: ",")
-        guard let time = reader.number(), reader.take(comma),
+        guard let time = reader.date() ?? reader.number().map({ $0 / 1000 }), reader.take(comma),
             let input = reader.count(limit: MooncakeTrace.maximumTokens), reader.take(comma),
             let output = reader.count(limit: MooncakeTrace.maximumTokens), input > 0, output > 0
         else { return nil }
         reader.skipBlanks()
         guard reader.isAtEnd else { return nil }
-        return OfferedRequest(arrival: time / 1000, promptTokens: input, outputTokens: output)
+        return OfferedRequest(arrival: time, promptTokens: input, outputTokens: output)
+    }
+
+    private static func isHeader(_ line: ArraySlice<UInt8>) -> Bool {
+        line.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).allSatisfy { column in
+            column.contains { $0 | 0x20 >= UInt8(ascii: "a") && $0 | 0x20 <= UInt8(ascii: "z") }
+        }
     }
 }

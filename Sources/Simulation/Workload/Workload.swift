@@ -53,6 +53,17 @@ package struct Workload: Sendable {
         return copy
     }
 
+    /// The same requests in the same time, at equal gaps.
+    package func evenlySpaced() -> Workload {
+        var copy = self
+        copy.arrivalsAreTicks = false
+        let gap = span / Double(max(requests.count - 1, 1))
+        for index in copy.requests.indices {
+            copy.requests[index].arrival = (requests.first?.arrival ?? 0) + Double(index) * gap
+        }
+        return copy
+    }
+
     /// The workload with its gaps divided by `load`, and ticks spread: arrivals of one tick fall anywhere before the next.
     package func scaled(load: Double, seed: UInt64) -> Workload {
         var copy = self
@@ -83,6 +94,8 @@ package enum WorkloadError: Error, Sendable, Hashable {
     case malformed(lines: [Int], of: Int)
     case empty
     case tooManyRequests(limit: Int)
+    /// Arrivals lie further apart than any trace of use: a time is wrong, or in other units.
+    case tooLong(seconds: Double)
 }
 
 /// A workload read from a file, and what was wrong with the file.
@@ -95,6 +108,8 @@ package struct TraceReading: Sendable {
     package static let malformedLimit = 0.01
     /// A hundred times the largest known trace: what fits into a few gigabytes.
     package static let maximumRequests = 20_000_000
+    /// Seconds from the first arrival to the last: a month. Pods are scraped all the while.
+    package static let maximumSpan = 31 * 86_400.0
 
     /// Judges what a reader of lines found.
     static func judge(_ workload: Workload, malformed: [Int], lines: Int) throws(WorkloadError) -> TraceReading {
@@ -107,6 +122,7 @@ package struct TraceReading: Sendable {
         // A stable sort: equal arrivals keep the order of the file.
         ordered.requests = workload.requests.enumerated()
             .sorted { ($0.element.arrival, $0.offset) < ($1.element.arrival, $1.offset) }.map(\.element)
+        guard ordered.span <= maximumSpan else { throw .tooLong(seconds: ordered.span) }
         return TraceReading(workload: ordered, malformedLines: malformed)
     }
 }

@@ -28,7 +28,7 @@ struct Plan: ParsableCommand {
     @Option(help: "A list of accelerators, each NAME[:TENSOR-PARALLEL[:DTYPE]].")
     var accelerators: ListArgument<String>
     @Option(help: "The model that is served.")
-    var model: String
+    var model = "llama-3.1-70b"
     @Option(help: "Number format of the weights. Default: the model's native one.")
     var dtype: String?
     @Option(help: "Service level that requests must keep.")
@@ -57,8 +57,12 @@ struct Plan: ParsableCommand {
     var profiles: String?
 
     mutating func validate() throws {
-        guard let name = PolicyName(policy), !name.isTuned else {
+        guard let name = PolicyName(policy) else {
             throw ValidationError("no policy is named \(policy): \(PolicyName.all.joined(separator: ", "))")
+        }
+        guard !name.isTuned else { throw ValidationError("--policy takes one with a setting, not \(policy)") }
+        guard requests.map({ $0 > 0 && $0 <= TraceReading.maximumRequests }) ?? true else {
+            throw ValidationError("--requests must be from 1 to \(TraceReading.maximumRequests)")
         }
         guard (0...1).contains(attainment) else { throw ValidationError("--attainment must be from 0 to 1") }
         guard load.isFinite, load > 0, load <= 1000 else {
@@ -73,6 +77,7 @@ struct Plan: ParsableCommand {
     }
 
     func run() throws {
+        for path in [json, writeFleet].compactMap({ $0 }) { try ResultFile.check(path) }
         let catalog = try SimulatedFleet.catalog(profiles)
         let workload = try TraceArgument.read(trace, requests: requests, seed: seed.values.first ?? 1)
         var choices: [PodChoice] = []

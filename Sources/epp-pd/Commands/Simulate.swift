@@ -13,21 +13,29 @@ struct Simulate: ParsableCommand {
         discussion: """
             Policies: \(PolicyName.all.joined(separator: ", ")).
             A baseline's NAME-pull lets it fetch prefixes from peers; NAME@tuned is the best setting of a small sweep.
-            Faults: crash:POD, silent:POD, slow:POD*FACTOR, profile*FACTOR, picker:INDEX, each with @FROM+DURATION.
+            Faults: \(FaultArgument.forms).
+            docs/simulator.md says what is simulated, and what each key of the JSON means.
+
+            EXAMPLES
+              epp-pd simulate --trace mooncake_conversation_trace.jsonl.gz
+              epp-pd simulate --trace mooncake_conversation_trace.jsonl.gz --fleet fleet.yaml \\
+                --policy joint,llm-d-pull@tuned,lmetric --load 0.8,1.2,1.6 --seed 1,2,3 --report page.html
+              epp-pd simulate --trace synthetic:agents,rate=2 --requests 5000 --fault crash:d-h100@5m+1m --json -
+              epp-pd simulate --trace mooncake_conversation_trace.jsonl.gz --policy joint,dynamo --find-max-load 0.95
             """
     )
 
     @Option(help: "A Mooncake JSONL or an Azure CSV trace, .gz or not, or synthetic:KIND[,rate=N].")
     var trace: String
-    @Option(help: "The fleet file.")
-    var fleet: String
+    @Option(help: "The fleet file, as of serve. Default: five prefill and four decode pods of Llama-3.1-70B.")
+    var fleet: String?
     @Option(help: "Divides the trace's gaps; a list.")
     var load = ListArgument<Double>([1])
     @Option(help: "A list of policies.")
     var policy = ListArgument<String>(["joint"])
     @Option(help: "A list of seeds.")
     var seed = ListArgument<UInt64>([1])
-    @Option(help: "Only the first so many requests.")
+    @Option(help: "Only the first so many requests of the trace; how many of a synthetic one (default: 10000).")
     var requests: Int?
     @Option(help: "Service level that results are judged by, and that policies are told.")
     var slo = ServiceLevelArgument.standard
@@ -53,6 +61,16 @@ struct Simulate: ParsableCommand {
     var controlDelay = DurationArgument("10ms")
     @Option(help: "Poisson arrivals with the trace's lengths, without prefixes: REQUESTS-PER-SECOND,DURATION.")
     var poisson: String?
+    @Flag(help: "The trace's requests in the same time, at equal gaps.")
+    var evenArrivals = false
+    @Option(help: "Multiplies the KV memory of every pod.")
+    var kvMemoryScale = 1.0
+    @Flag(help: "Model servers serve by the priority that our policies give, not in order of arrival.")
+    var enginePriority = false
+    @Option(help: "Tokens per step of prefill pods that mix chunks of prompts. Default: whole prompts, one by one.")
+    var prefillChunk: Int?
+    @Option(help: "Share of requests whose answers are streamed: of the others no first token is seen.")
+    var streamingShare = 1.0
     @Option(help: "Something that goes wrong; may be repeated.")
     var fault: [String] = []
     @Option(help: "Share of cached-block reports that are lost.")
@@ -81,10 +99,19 @@ struct Simulate: ParsableCommand {
         guard scrapeInterval.value >= Seconds(0.001) else {
             throw ValidationError("--scrape-interval must be at least 1ms")
         }
-        let shares = [sheddableShare, observedShare, eventLoss, findMaxLoad ?? 0]
+        let shares = [sheddableShare, observedShare, streamingShare, eventLoss, findMaxLoad ?? 0]
         guard shares.allSatisfy({ (0...1).contains($0) }) else { throw ValidationError("shares must be from 0 to 1") }
         guard (0...2).contains(noise), (0...2).contains(speedBias) else {
             throw ValidationError("--noise and --speed-bias must be from 0 to 2")
+        }
+        guard (0.001...1000).contains(kvMemoryScale) else {
+            throw ValidationError("--kv-memory-scale must be from 0.001 to 1000")
+        }
+        guard prefillChunk.map({ (1...1_000_000).contains($0) }) ?? true else {
+            throw ValidationError("--prefill-chunk must be from 1 to 1000000 tokens")
+        }
+        guard !evenArrivals || poisson == nil else {
+            throw ValidationError("--even-arrivals and --poisson exclude each other")
         }
         guard requests.map({ $0 > 0 && $0 <= TraceReading.maximumRequests }) ?? true else {
             throw ValidationError("--requests must be from 1 to \(TraceReading.maximumRequests)")
@@ -92,7 +119,11 @@ struct Simulate: ParsableCommand {
     }
 
     func run() throws {
-        let endpoints = try SimulatedFleet.read(fleet, profiles: profiles)
+        if let json { try ResultFile.check(json) }
+        if let report { try ResultFile.check(report, isStandardOutput: false) }
+        if let plots { try ResultFile.makeFolder(plots) }
+        var endpoints = try SimulatedFleet.read(fleet, profiles: profiles)
+        for index in endpoints.indices { endpoints[index].profile.scaleKVMemory(by: kvMemoryScale) }
         let experiment = try experiment(endpoints)
         let bar = ProgressBar()
         defer { bar.clear() }
@@ -103,7 +134,7 @@ struct Simulate: ParsableCommand {
                 try compare(experiment, bar)
             }
         } catch SimulationError.impossibleFleet(let reason) {
-            throw ValidationError("\(fleet): \(reason)")
+            throw ValidationError("\(fleetName): \(reason)")
         } catch let error as SimulationError {
             bar.clear()
             Console.error("the simulation stopped: \(error)")
@@ -125,6 +156,7 @@ struct Simulate: ParsableCommand {
                 seed: seed.values.first ?? 1
             )
         }
+        if evenArrivals { workload = workload.evenlySpaced() }
         guard !workload.requests.isEmpty else { throw ValidationError("there are no requests") }
         var options = SimulationOptions()
         options.pickers = pickers
@@ -135,15 +167,20 @@ struct Simulate: ParsableCommand {
         options.speedBias = speedBias
         options.sheddableShare = sheddableShare
         options.observedShare = observedShare
+        options.streamingShare = streamingShare
+        options.enginePriority = enginePriority
+        options.prefillChunk = prefillChunk
         options.deadline = deadline.value.rawValue
         options.blockReports = BlockReports(loss: eventLoss, meanDelay: eventDelay.value.rawValue)
         options.serviceLevel = slo.rule
-        options.faults = try fault.map { try FaultArgument.parse($0, endpoints) }
+        options.faults = try fault.map { try FaultArgument.parse($0, endpoints, pickers: pickers) }
         var experiment = Experiment(workload: workload, endpoints: endpoints, options: options, mode: mode)
         experiment.stopwatch = monotonicNanoseconds
         if let target = control?.target { experiment.adjust = { $0.control = target } }
         return experiment
     }
+
+    private var fleetName: String { fleet ?? StandardFleet.name }
 
     private var names: [PolicyName] { policy.values.compactMap { PolicyName($0) } }
 
@@ -199,10 +236,14 @@ struct Simulate: ParsableCommand {
             }
         }
         if let json { try ResultFile.write(try ResultFile.json(results), to: json) }
+        try writePages(experiment, runs, results)
+    }
+
+    private func writePages(_ experiment: Experiment, _ runs: [PolicyRun], _ results: ExperimentResults) throws {
         guard report != nil || plots != nil else { return }
         let facts = [
             ("trace", "\(experiment.workload.name), \(experiment.workload.requests.count) requests"),
-            ("fleet", "\(fleet), \(experiment.endpoints.count) pods"),
+            ("fleet", "\(fleetName), \(experiment.endpoints.count) pods"),
             ("service level", slo.defaultValueDescription), ("mode", mode.rawValue),
             ("seeds", seed.defaultValueDescription),
             ("pickers", "\(pickers), scrapes every \(scrapeInterval.defaultValueDescription), noise \(noise)"),
@@ -211,37 +252,6 @@ struct Simulate: ParsableCommand {
         if let report { try ResultFile.write(page.html, to: report) }
         if let plots {
             for plot in page.plots { try ResultFile.write(plot.svg, to: "\(plots)/\(plot.name).svg") }
-        }
-    }
-}
-
-/// `KIND:POD@FROM+DURATION`; see the help of `simulate`.
-enum FaultArgument {
-    static func parse(_ text: String, _ endpoints: [Endpoint]) throws -> Fault {
-        let wrong = ValidationError("--fault \(text): see the help for the forms that a fault may have")
-        let halves = text.split(separator: "@")
-        guard halves.count == 2 else { throw wrong }
-        let times = halves[1].split(separator: "+").map { DurationArgument(argument: String($0)) }
-        guard let from = times.first ?? nil, let span = times.count == 2 ? times[1] : DurationArgument("0s") else {
-            throw wrong
-        }
-        func fault(_ kind: Fault.Kind) -> Fault {
-            Fault(kind, from: from.value.rawValue, to: (from.value + span.value).rawValue)
-        }
-        let factors = halves[0].split(separator: "*")
-        let names = factors.first?.split(separator: ":").map(String.init) ?? []
-        let factor = factors.count == 2 ? Double(factors[1]) : nil
-        if names == ["profile"], let factor, factor > 0 { return fault(.profileOff(factor: factor)) }
-        guard names.count == 2 else { throw wrong }
-        if names[0] == "picker", let picker = Int(names[1]) { return fault(.pickerRestart(picker: picker)) }
-        guard let pod = endpoints.firstIndex(where: { $0.name == names[1] }) else {
-            throw ValidationError("--fault \(text): the fleet has no pod \(names[1])")
-        }
-        switch (names[0], factor) {
-        case ("crash", nil): return fault(.crash(pod: pod))
-        case ("silent", nil): return fault(.missingScrapes(pod: pod))
-        case ("slow", .some(let factor)) where factor > 0: return fault(.slow(pod: pod, factor: factor))
-        default: throw wrong
         }
     }
 }

@@ -17,16 +17,18 @@ enum PackedFile {
 
     static func read(_ path: String) throws -> [UInt8] {
         guard let file = unsafe gzopen(path, "rb") else { throw ValidationError("cannot read \(path)") }
-        defer { unsafe gzclose(file) }
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: Int(chunk))
-        while true {
-            let count = unsafe gzread(file, &buffer, chunk)
-            guard count >= 0 else { throw ValidationError("\(path) is not a whole gzip file") }
-            if count == 0 { return bytes }
-            bytes += buffer[..<Int(count)]
-            guard bytes.count <= limit else { throw ValidationError("\(path) is larger than \(limit >> 30) GiB") }
-        }
+        var count: Int32 = 0
+        repeat {
+            count = unsafe gzread(file, &buffer, chunk)
+            bytes += buffer[..<Int(max(count, 0))]
+        } while count > 0 && bytes.count <= limit
+        // Says so too where the last read ended in the middle of packed data.
+        let closed = unsafe gzclose(file)
+        guard bytes.count <= limit else { throw ValidationError("\(path) is larger than \(limit >> 30) GiB") }
+        guard count == 0, closed == Z_OK else { throw ValidationError("\(path) cannot be read to its end") }
+        return bytes
     }
 }
 
@@ -51,8 +53,11 @@ enum TraceArgument {
             throw ValidationError("\(text): \(lines.count) of \(total) lines are malformed: \(list(lines))")
         } catch WorkloadError.empty {
             throw ValidationError("\(text): no requests in it")
-        } catch {
-            throw ValidationError("\(text): \(error)")
+        } catch WorkloadError.tooLong(let seconds) {
+            let days = Int(seconds / 86_400)
+            throw ValidationError("\(text): arrivals span \(days) days; more than 31 are a wrong time or unit")
+        } catch WorkloadError.tooManyRequests(let limit) {
+            throw ValidationError("\(text): more than \(limit) requests")
         }
         if !reading.malformedLines.isEmpty {
             let lines = reading.malformedLines
@@ -86,15 +91,26 @@ enum TraceArgument {
 
 /// A fleet file as endpoints with profiles.
 enum SimulatedFleet {
-    static func read(_ path: String, profiles: String?) throws -> [Endpoint] {
+    /// - Parameter path: nil for the standard one.
+    static func read(_ path: String?, profiles: String?) throws -> [Endpoint] {
         let catalog = try catalog(profiles)
+        let options = FleetFile.Options(needsAddresses: false, takesAnyEngine: true)
+        let descriptions: [EndpointDescription]
         do {
-            let options = FleetFile.Options(needsAddresses: false, takesAnyEngine: true)
-            let descriptions = try FleetFile.read(path: path, options: options)
-            return try descriptions.enumerated().map { try endpoint($1, id: UInt32($0), catalog) }
-        } catch let errors as ConfigurationErrors {
-            throw ValidationError("\(errors)")
+            descriptions =
+                if let path { try FleetFile.read(path: path, options: options) } else {
+                    try FleetFile.read(text: StandardFleet.text, file: StandardFleet.name, options: options)
+                }
+        } catch {
+            throw ValidationError("\(error)")
         }
+        let endpoints = try descriptions.enumerated().map { try endpoint($1, id: UInt32($0), catalog) }
+        let models = Set(endpoints.map(\.kv.model)).sorted()
+        guard models.count <= 1 else {
+            let list = models.joined(separator: ", ")
+            throw ValidationError("\(path ?? StandardFleet.name): a simulated fleet serves one model, not \(list)")
+        }
+        return endpoints
     }
 
     static func catalog(_ profiles: String?) throws -> ProfileCatalog {
@@ -152,74 +168,5 @@ enum SimulatedFleet {
             canPullKV: description.kvPull ?? true,
             labels: description.labels
         )
-    }
-}
-
-/// `ttft=1s+0.25ms/token,tpot=50ms`; each part may be left out.
-struct ServiceLevelArgument: ExpressibleByArgument, Sendable {
-    var rule: ServiceLevelRule
-    private var text: String
-
-    /// What results are judged by unless another is given.
-    static let standard = ServiceLevelArgument(rule: .standard, text: "ttft=1s+0.25ms/token,tpot=50ms")
-
-    private init(rule: ServiceLevelRule, text: String) {
-        self.rule = rule
-        self.text = text
-    }
-
-    init?(argument: String) {
-        text = argument
-        rule = ServiceLevelRule()
-        for part in argument.split(separator: ",") {
-            if part.hasPrefix("ttft=") {
-                for term in part.dropFirst(5).split(separator: "+") {
-                    let isPerToken = term.hasSuffix("/token")
-                    let duration = isPerToken ? term.dropLast("/token".count) : term
-                    guard let value = GoDuration.parse(String(duration)), value >= .zero else { return nil }
-                    if isPerToken { rule.ttftPerPromptToken = value } else { rule.ttftBase = value }
-                }
-                if rule.ttftBase == nil { rule.ttftBase = .zero }
-            } else if part.hasPrefix("tpot=") {
-                guard let value = GoDuration.parse(String(part.dropFirst(5))), value > .zero else { return nil }
-                rule.tpot = value
-            } else {
-                return nil
-            }
-        }
-    }
-
-    var defaultValueDescription: String { text }
-}
-
-/// Values with commas between them.
-struct ListArgument<Element: LosslessStringConvertible & Sendable>: ExpressibleByArgument, Sendable {
-    var values: [Element]
-
-    init(_ values: [Element]) { self.values = values }
-
-    init?(argument: String) {
-        values = []
-        for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
-            guard let value = Element(String(part)) else { return nil }
-            values.append(value)
-        }
-    }
-
-    var defaultValueDescription: String { values.map(\.description).joined(separator: ",") }
-}
-
-/// `attainment=0.99` or `dollarsPerThousand=5`.
-struct ControlArgument: ExpressibleByArgument, Sendable {
-    var target: ControlTarget
-
-    init?(argument: String) {
-        let parts = argument.split(separator: "=", omittingEmptySubsequences: false)
-        guard parts.count == 2, let value = Double(parts[1]), value > 0, value.isFinite else { return nil }
-        switch parts[0] {
-        case "attainment" where value < 1: target = .attainment(value)
-        case "dollarsPerThousand": target = .dollarsPerRequest(Dollars(value / 1000))
-        default: return nil
-        }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+import ArgumentParser
 import Foundation
 import Simulation
 
@@ -105,7 +106,31 @@ enum ResultFile {
             FileHandle.standardOutput.write(data)
             return
         }
-        try data.write(to: URL(filePath: path))
+        do {
+            try data.write(to: URL(filePath: path))
+        } catch {
+            Console.error("\(path) cannot be written: \(error.localizedDescription)")
+            throw ExitCode(1)
+        }
+    }
+
+    /// Says before a long run that its result could not be written. Leaves what is there alone.
+    static func check(_ path: String, isStandardOutput: Bool = true) throws {
+        if path == "-", isStandardOutput { return }
+        let folder = URL(filePath: path).deletingLastPathComponent().path
+        let files = FileManager.default
+        let isFolder = (try? URL(filePath: path).resourceValues(forKeys: [.isDirectoryKey]).isDirectory) ?? false
+        guard path != "-", !path.isEmpty, !isFolder,
+            files.isWritableFile(atPath: files.fileExists(atPath: path) ? path : folder)
+        else { throw ValidationError("\(path) cannot be written") }
+    }
+
+    static func makeFolder(_ path: String) throws {
+        do {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        } catch {
+            throw ValidationError("the folder \(path) cannot be made: \(error.localizedDescription)")
+        }
     }
 
     /// One value on one line, as machines read it.

@@ -166,6 +166,75 @@ struct SimulationTests {
         }
     }
 
+    @Test func timeAndLedgersAreWatched() throws {
+        func simulation() throws -> Simulation {
+            try Simulation(
+                workload: Scene.mixed(20, rate: 1, seed: 1),
+                endpoints: Scene.pair,
+                options: Scene.exact,
+                makePolicy: Scene.maker(RandomRule())
+            )
+        }
+        let late = try simulation()
+        late.queue.push(at: -1, .sample)
+        #expect(throws: SimulationError.timeRanBackwards(from: 0, to: -1)) { _ = try late.run() }
+        let short = try simulation()
+        short.farm.servers[1].usedTokens = -1_000_000
+        #expect(throws: SimulationError.negativeLedger(pod: "decode-1")) { _ = try short.run() }
+    }
+
+    @Test func aTraceMayPauseForHours() throws {
+        let requests = [0.0, 20_000].map { OfferedRequest(arrival: $0, promptTokens: 100, outputTokens: 2) }
+        let run = try Simulation(
+            workload: Scene.workload(requests),
+            endpoints: Scene.pair,
+            options: Scene.exact,
+            makePolicy: Scene.maker(RandomRule())
+        ).run()
+        #expect(PolicyMetrics(run).succeeded == 2)
+    }
+
+    @Test func prefillPodsMayMixChunks() throws {
+        // Three prompts of 1,000 tokens at once. Whole: 110 ms each. The first is begun before the others are there; in steps
+        // of 2,000 tokens these share one of 10 + 200 ms. In steps of 500 tokens there are six of 60 ms.
+        let workload = Scene.workload(
+            [0.0, 0, 0].map { OfferedRequest(arrival: $0, promptTokens: 1000, outputTokens: 1) }
+        )
+        func busy(_ chunk: Int?) throws -> Double {
+            var options = Scene.exact
+            options.prefillChunk = chunk
+            let run = try Simulation(
+                workload: workload,
+                endpoints: Scene.pair,
+                options: options,
+                makePolicy: Scene.maker(RandomRule())
+            ).run()
+            return run.counters[0].busyTime.rawValue
+        }
+        #expect(isNear(try busy(nil), 0.330))
+        #expect(isNear(try busy(2000), 0.320))
+        #expect(isNear(try busy(500), 0.360))
+    }
+
+    @Test func enginesServeByThePriorityThatIsSent() throws {
+        var options = SimulationOptions()
+        func run() throws -> PolicyMetrics {
+            try Experiment(
+                workload: Scene.mixed(400, rate: 14, seed: 3),
+                endpoints: Scene.fleet(prefill: 2, decode: 2),
+                options: options,
+                mode: .latency
+            ).run(PolicyName(.jointEarly), load: 1, seed: 1).metrics
+        }
+        let inOrder = try run()
+        options.enginePriority = true
+        let byPriority = try run()
+        #expect(byPriority.succeeded == 400)
+        #expect(byPriority.traceHash != inOrder.traceHash)
+        // Short prompts overtake in the pods' queues.
+        #expect(byPriority.ttftMean < inOrder.ttftMean)
+    }
+
     @Test func equalSeedsGiveEqualRuns() throws {
         func hash(seed: UInt64) throws -> UInt64 {
             var options = SimulationOptions()

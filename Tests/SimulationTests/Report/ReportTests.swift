@@ -31,6 +31,9 @@ struct ReportTests {
         // Overview: attainment, TTFT and dollars; two distributions per load; one utilisation.
         #expect(html.components(of: "<svg") == 3 + 4 + 1)
         #expect(html.components(of: "<svg") == html.components(of: "</svg>"))
+        // Each plot names its own lines: a policy's on seven, the accelerators' on the last.
+        #expect(html.components(of: "<figcaption><span>") == 8 && html.components(of: "</i>lmetric</span>") == 7)
+        #expect(html.components(of: "</i>h100-sxm prefill</span>") == 1)
         #expect(!html.contains("http") && !html.contains("<script"))
         #expect(html.contains("t &amp; &lt;x&gt;") && html.contains("a&lt;b") && !html.contains("nan"))
     }

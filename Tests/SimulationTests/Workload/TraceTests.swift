@@ -33,6 +33,7 @@ struct TraceTests {
         #"{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": [1]"#,
         #"{"timestamp": 0, "input_length": 10, "output_length": 1}"#,
         #"{"timestamp": nan, "input_length": 10, "output_length": 1, "hash_ids": []}"#,
+        #"{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": []} more"#,
     ])
     func malformedLinesAreCountedWithTheirNumbers(line: String) throws {
         let good = #"{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": []}"#
@@ -56,6 +57,56 @@ struct TraceTests {
         #expect(reading.workload.requests.map(\.arrival) == [0, 4.314579])
         #expect(reading.workload.requests.map(\.promptTokens) == [374, 396])
         #expect(throws: WorkloadError.malformed(lines: [2], of: 1)) { _ = try AzureTrace.read(bytes("h\n1,2\n")) }
+    }
+
+    @Test func azureTimesMayBeDatesAndTheHeaderMayBeMissing() throws {
+        let published = try AzureTrace.read(
+            bytes(
+                """
+                TIMESTAMP,ContextTokens,GeneratedTokens
+                2023-11-16 18:15:46.6805900,374,44
+                2023-11-16 18:15:50.9951690,396,109
+                2023-11-17T00:00:00Z,10,1
+                2023-12-01 00:00:00.5+00:00,10,1
+
+                """
+            )
+        )
+        #expect(published.malformedLines.isEmpty)
+        let arrivals = published.workload.requests.map { $0.arrival - published.workload.requests[0].arrival }
+        #expect(isNear(arrivals[1], 4.314579, tolerance: 1e-6))
+        #expect(isNear(arrivals[2], 5 * 3600 + 44 * 60 + 13.31941, tolerance: 1e-6))
+        // 14 days of November after the 16th, and what was left of that day.
+        #expect(isNear(arrivals[3], 14 * 86_400 + 20_653.81941, tolerance: 1e-5))
+        #expect(published.workload.requests[0].arrival.rounded() == 1_700_158_547)
+        // A leap day lies between.
+        let leap = try AzureTrace.read(bytes("2024-02-28 23:59:59,1,1\n2024-03-01 00:00:00,1,1\n"))
+        #expect(leap.workload.span == 86_401)
+        let bare = try AzureTrace.read(bytes("0.000,374,44\n4314.579,396,109\n"))
+        #expect(bare.workload.requests.count == 2)
+        // A first line that is neither a header nor a request is malformed.
+        #expect(throws: WorkloadError.malformed(lines: [1], of: 2)) { _ = try AzureTrace.read(bytes("0,x,4\n1,2,3\n")) }
+        for wrong in ["2023-13-01 00:00:00,1,1", "2023-11-16,1,1", "2023-11-16 18:15:46+02:00,1,1", "x,1,1"] {
+            #expect(throws: WorkloadError.malformed(lines: [2], of: 1)) {
+                _ = try AzureTrace.read(bytes("t_ms,input,output\n\(wrong)\n"))
+            }
+        }
+    }
+
+    @Test func aTraceThatTakesMonthsIsRefused() throws {
+        let day = 86_400_000
+        _ = try AzureTrace.read(bytes("0,1,1\n\(31 * day),1,1\n"))
+        #expect(throws: WorkloadError.tooLong(seconds: 32 * 86_400)) {
+            _ = try AzureTrace.read(bytes("0,1,1\n\(32 * day),1,1\n"))
+        }
+    }
+
+    @Test func evenSpacingKeepsOrderAndSpan() {
+        let requests = [5.0, 5, 5, 7, 13].map { OfferedRequest(arrival: $0, promptTokens: 1, outputTokens: 1) }
+        let even = Workload(name: "t", blockSize: 1, requests: requests, arrivalsAreTicks: true).evenlySpaced()
+        #expect(even.requests.map(\.arrival) == [5, 7, 9, 11, 13])
+        #expect(even.scaled(load: 2, seed: 3).requests.map(\.arrival) == [0, 1, 2, 3, 4])
+        #expect(even.prefix(1).evenlySpaced().requests.map(\.arrival) == [5])
     }
 
     @Test func loadDividesGapsAndTicksAreSpread() {
