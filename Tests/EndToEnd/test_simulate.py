@@ -93,13 +93,19 @@ def test_settings_change_what_they_say(fleet, trace):
     assert joint("--slo", "ttft=1us")["slo_attainment"] == 0
     assert joint("--slo", "ttft=1h")["slo_attainment"] == 1
     for changed in (("--noise", 0), ("--pickers", 4), ("--scrape-interval", "2s"), ("--mode", "cost"), ("--seed", 7),
-                    ("--even-arrivals",), ("--engine-priority",), ("--prefill-chunk", 1024), ("--streaming-share", 0.5),
-                    ("--control-delay", "50ms"), ("--speed-bias", 0), ("--event-loss", 0.5), ("--event-delay", "1s")):  # fmt: skip
+                    ("--even-arrivals",), ("--prefill-chunk", 1024), ("--streaming-share", 0.5),
+                    ("--control-delay", "50ms"), ("--speed-bias", 0), ("--event-loss", 1), ("--event-delay", "1s")):  # fmt: skip
         assert joint(*changed)["trace_hash"] != plain["trace_hash"], changed
     crash = joint("--fault", "crash:d@1s+2s")
     assert crash["requests"] > crash["succeeded"] > 0
-    # Memory for little more than one prompt keeps no prefixes.
-    assert joint("--kv-memory-scale", 0.01)["prefix_hit_ratio"] < plain["prefix_hit_ratio"]
+    # Queues of the pods' own, as early binding leaves them, are served in another order.
+    early = [
+        results(*given, "--load", "60", "--policy", "joint-early", *more)["runs"][0]["policies"]["joint-early"]
+        for more in ((), ("--engine-priority",))
+    ]
+    assert early[0]["trace_hash"] != early[1]["trace_hash"]
+    # In memory for a few prompts they wait for each other.
+    assert joint("--kv-memory-scale", 0.01)["ttft_mean_ms"] > 10 * plain["ttft_mean_ms"]
     for fault in ("slow:p-0*3@1s+5s", "silent:p-1@1s+5s", "profile*2@0s+60s", "picker:0@2s"):
         assert joint("--fault", fault)["trace_hash"] != plain["trace_hash"], fault
 
@@ -180,11 +186,8 @@ def test_traces_that_cannot_be_read(fleet, trace, tmp_path):
     assert "to its end" in run("simulate", "--trace", tmp_path, "--fleet", fleet, code=2).stderr
 
 
-def test_a_broken_promise_is_told(trace, tmp_path):
-    # No scrape shows a decode pod that is down from the start to the end, and requests without a place are refused.
-    path = tmp_path / "fleet.yaml"
-    path.write_text(FLEET)
-    joint = results("--trace", trace, "--fleet", path, "--fault", "crash:d@0s+1h")["runs"][0]["policies"]["joint"]
+def test_without_any_decode_pod_all_fail(fleet, trace):
+    joint = results("--trace", trace, "--fleet", fleet, "--fault", "crash:d@0s+1h")["runs"][0]["policies"]["joint"]
     assert joint["succeeded"] == 0
     assert joint["slo_attainment"] == 0
     assert joint["ttft_mean_ms"] == pytest.approx(120_000)

@@ -103,7 +103,7 @@ package struct SimulationOptions: Sendable, Hashable {
     package var faults: [Fault] = []
     package var blockReports = BlockReports()
     /// Points of the utilisation series.
-    package var seriesPoints = 200
+    package var seriesPoints = 80
 
     package init() {}
 }
@@ -138,7 +138,7 @@ package enum SimulationError: Error, Sendable, Hashable, CustomStringConvertible
         case .negativeLedger(let pod): "the memory that \(pod) uses became negative"
         case .notEligible(let request, let reason): "the policy sent request \(request) where it cannot go: \(reason)"
         case .unknownRequest(let id): "the policy spoke of request \(id), which there is not"
-        case .stalled(let at, let waiting): "at \(at) s \(waiting) requests were there, and none had ended for two hours"
+        case .stalled(let at, let waiting): "at \(at) s \(waiting) requests were there, none had ended for two hours"
         case .impossibleFleet(let reason): reason
         }
     }

@@ -34,7 +34,7 @@ struct Chart {
     var series: [Series]
 
     private static let (width, height) = (640.0, 360.0)
-    private static let (left, right, top, bottom) = (64.0, 16.0, 34.0, 46.0)
+    private static let (left, right, top, bottom) = (64.0, 26.0, 34.0, 46.0)
     /// Ten hues that stay apart for most eyes, on light and dark ground (Tableau 10).
     private static let colours = [
         "#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#bab0ac",

@@ -51,8 +51,9 @@ package struct HTMLReport {
         figcaption{padding:0 .8rem .6rem;font-size:.85rem}.wide{overflow-x:auto}
         svg{width:100%;height:auto;font-size:12px}svg text{fill:var(--ink)}svg .title{font-weight:600;font-size:14px}
         svg .tick{fill:var(--dim);font-size:11px}svg .grid{stroke:var(--line)}
+        @media(max-width:600px){svg{font-size:16px}svg .title{font-size:18px}svg .tick{font-size:15px}}
         table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-        th:first-child,td:first-child{text-align:left}.facts td{text-align:left;white-space:normal}
+        th:first-child,td:first-child{text-align:left}.facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}
         figcaption span{display:inline-block;margin-right:1rem}figcaption i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
         """
 

@@ -91,7 +91,7 @@ enum TraceArgument {
 
 /// A fleet file as endpoints with profiles.
 enum SimulatedFleet {
-    /// - Parameter path: nil for the standard one.
+    /// Reads the fleet file, nil for the standard one.
     static func read(_ path: String?, profiles: String?) throws -> [Endpoint] {
         let catalog = try catalog(profiles)
         let options = FleetFile.Options(needsAddresses: false, takesAnyEngine: true)
