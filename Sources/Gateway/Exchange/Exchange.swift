@@ -220,32 +220,30 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     }
 
     private func perform(_ action: ExchangeMachine.Action, body chunk: UnsafeRawBufferPointer, on call: any GRPCCall) {
-        let encoder = service.encoder
         switch action {
         case .gather: unsafe body.append(chunk)
         case .dropGathered: dropBody()
         case .ask(let wholeBody):
             endUpload()
             ask(wholeBody: wholeBody)
-        case .overrideModes(let showsResponse): encoder.overrideModes(showsResponse: showsResponse, to: call)
+        case .overrideModes(let showsResponse): service.encoder.overrideModes(showsResponse: showsResponse, to: call)
         case .answerRequestHeaders(let route): answerHeaders(route, on: call)
-        case .sendGathered(let endOfStream):
-            sendGathered(endOfStream: endOfStream, encoder, on: call)
+        case .sendGathered(let endOfStream): sendGathered(endOfStream: endOfStream, on: call)
         case .answerBufferedBody(let route): answerBody(route, on: call)
-        case .passRequestBody: encoder.bareBody(.request, to: call)
-        case .answerRequestTrailers: encoder.trailers(.request, to: call)
-        case .answerResponseHeaders: encoder.responseHeaders(decision: route?.decision, to: call)
+        case .passRequestBody: service.encoder.bareBody(.request, to: call)
+        case .answerRequestTrailers: service.encoder.trailers(.request, to: call)
+        case .answerResponseHeaders: service.encoder.responseHeaders(decision: route?.decision, to: call)
         case .observe: unsafe usage?.read(chunk)
         case .echoResponseBody(let endOfStream):
             guard answeredModel == nil else { return unsafe echoRewritten(chunk, endOfStream: endOfStream, on: call) }
-            unsafe encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
-        case .passResponseBody: encoder.bareBody(.response, to: call)
+            unsafe service.encoder.streamedBody(chunk, endOfStream: endOfStream, .response, to: call)
+        case .passResponseBody: service.encoder.bareBody(.response, to: call)
         case .answerResponseTrailers:
             endRewritten(on: call)
-            encoder.trailers(.response, to: call)
+            service.encoder.trailers(.response, to: call)
         case .answerImmediately(let answer):
             service.observer?.answered(status: answer.status)
-            encoder.immediate(answer, to: call)
+            service.encoder.immediate(answer, to: call)
         case .firstToken: service.picker.firstToken(id)
         case .ended(let kind, let status, let isEarly): reportEnd(kind, status: status, isEarly: isEarly)
         case .finish(let status):
@@ -258,11 +256,11 @@ final class Exchange: GRPCCallHandler, PendingExchange {
     private static let leastSharedBytes = 16 << 10
 
     /// The last that is done with the body before it is dropped.
-    private func sendGathered(endOfStream: Bool, _ encoder: ResponseEncoder, on call: any GRPCCall) {
+    private func sendGathered(endOfStream: Bool, on call: any GRPCCall) {
         guard unsafe body.count >= Self.leastSharedBytes, let shared = unsafe body.share() else {
-            return unsafe encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
+            return unsafe service.encoder.streamedBody(body.bytes, endOfStream: endOfStream, .request, to: call)
         }
-        unsafe encoder.streamedBody(shared.bytes, of: shared, endOfStream: endOfStream, .request, to: call)
+        unsafe service.encoder.streamedBody(shared.bytes, of: shared, endOfStream: endOfStream, .request, to: call)
     }
 
     private func echoRewritten(_ chunk: UnsafeRawBufferPointer, endOfStream: Bool, on call: any GRPCCall) {
