@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the epp-pd authors
-"""Instructions per exchange, counted by callgrind: the same on a busy machine as on an idle one.
+"""Instructions per exchange on the loop, counted by callgrind: the same on a busy machine as on an idle one.
 
 A change that costs the data path more than a tenth fails here. Where the cost is meant, raise the budget in the same commit
 and say why. Measure with `scripts/bench` what it is in time.
@@ -27,10 +27,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 EXCHANGES = 200
-# Thousands of instructions, debug build: what was counted, and a tenth. Of a body, 300 are its keys, whose vector code an unoptimised
-# build carries out call by call; a release build takes 40. simdjson and memcpy are optimised in every build: before long strings were
-# read where they lie and bodies sent from there, they took 31 and 440. A copy takes up to an instruction a byte.
-BUDGETS = {"exchange": 1_175, "chunk": 48, "64 KB of body": 2_300, "64 KB through simdjson's second stage": 3, "64 KB copied": 250}
+# Thousands of instructions: what was counted, and a tenth. The tests make a debug build, which carries out call by call what an
+# optimised one does not call at all: of a body, 300 are its keys, whose vector code takes 40 of a release build. What a change
+# of the data path is worth, `EPP_PD_BIN=.build/release/epp-pd` tells. simdjson and memcpy are optimised in every build: before long
+# strings were read where they lie and bodies sent from there, they took 31 and 440. A copy takes up to an instruction a byte.
+BUDGETS = {
+    "debug": {"exchange": 935, "chunk": 43, "64 KB of body": 1_985},
+    "release": {"exchange": 92, "chunk": 3.5, "64 KB of body": 332},
+}
+LIBRARY_BUDGETS = {"64 KB through simdjson's second stage": 3, "64 KB copied": 250}
 OPTIMISED = ("stage2", "memcpy|memmove")
 
 
@@ -46,7 +51,8 @@ class Counted:
         self.folder, self.port, self.metrics_port = folder, rig.free_port(), rig.free_port()
         self.process = rig.Process(
             "counted",
-            ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/counts",
+            ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes",
+             f"--callgrind-out-file={folder}/counts",
              plain, "serve", "--profiles", rig.ROOT / "profiles", "--fleet", fleet, "--seed=1", "--loops=1",
              "--grpc-port", self.port, "--grpc-health-port", rig.free_port(), "--metrics-port", self.metrics_port,
              "--secure-serving=false", "--refresh-metrics-interval=1500ms"],
@@ -77,10 +83,10 @@ class Counted:
         assert self.routed() - routed == EXCHANGES
         before = set(self.folder.glob("counts.*"))
         self.control(f"--dump={name}")
-        (dump,) = set(self.folder.glob("counts.*")) - before
-        self.dump = dump.read_text()
-        total = re.search(r"^totals: (\d+)", self.dump, re.M)
-        return int(total[1]) / EXCHANGES / 1000
+        # One for each thread: the loop's is the largest. What the control plane does goes by time, not by exchanges.
+        dumps = [file.read_text() for file in set(self.folder.glob("counts.*")) - before]
+        total, self.dump = max((int(found[1]), dump) for dump in dumps if (found := re.search(r"^totals: (\d+)", dump, re.M)))
+        return total / EXCHANGES / 1000
 
     def within(self, pattern: str) -> float:
         """Of the last count, thousands of instructions an exchange in the functions of that name, without what they call."""
@@ -119,5 +125,6 @@ def test_instructions_stay_within_their_budgets(tmp_path):
     }  # fmt: skip
     assert long[0] > 0 and long[1] > 0, "the functions have other names"
     print(found)
-    over = {name: round(found[name]) for name, budget in BUDGETS.items() if found[name] > budget}
-    assert not over, f"over budget, in thousands of instructions: {over} > {BUDGETS}"
+    budgets = BUDGETS["release" if rig.binary().resolve().parent.name == "release" else "debug"] | LIBRARY_BUDGETS
+    over = {name: round(found[name], 1) for name, budget in budgets.items() if found[name] > budget}
+    assert not over, f"over budget, in thousands of instructions: {over} > {budgets}"
