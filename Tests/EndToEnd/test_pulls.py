@@ -21,15 +21,16 @@ SYSTEM = "the same long system prompt, word by word, " * 2_000
 def test_the_header_names_who_holds_the_prefix(tmp_path, template, pulls):
     gateway = Gateway(tmp_path, template, fleet=lambda ports: fleet_of(ports, accelerator="l40s", kvPull=pulls))
     try:
-        holder = None
         assert wire.post(gateway.port, wire.body(SYSTEM + "first"), {HEADER: "10.9.9.9:1"})[0] == 200
         holder = gateway.upstream.last()
         # Nobody else holds anything, and a client has no say in it.
         assert holder.header(HEADER) is None
-        # The pod that holds the prefix now computes a prompt of its own for seconds: it begins alike.
+        # The pod that holds the prefix now computes a prompt of its own for seconds. The gateway lets it go nowhere else.
         busy = wire.Raw(gateway.port)
         data = wire.body(SYSTEM + "and then quite another document, " * 10_000, stream=True)
-        busy.head("POST", "/v1/chat/completions", {"content-length": str(len(data)), "x-answer": "kind=hang"})
+        busy.head("POST", "/v1/chat/completions", {
+            "content-length": str(len(data)), "x-answer": "kind=hang", "x-test-subset": f"{HOST}:{holder.port}",
+        })  # fmt: skip
         busy.send(data)
         gateway.upstream.wait_for(lambda: len(gateway.upstream.received) == 2)
         assert gateway.upstream.last().port == holder.port
@@ -64,14 +65,19 @@ class PullingFleet:
         self.servers = rig.Process("servers", [rig.binary(), "mock-server", "--fleet", path], folder)
         self.servers.ready(lambda: rig.http_get(first + 2, "/health")[0] == 200)
         self.log = folder / "decisions.jsonl"
-        self.picker = Picker(folder, fleet, "--decision-header", f"--decision-log={self.log}")
+        # By objective, requests can be kept off one of the two.
+        rules = {"objectives": {"pinned": -1}, "constraints": [{"maximumPriority": -1, "excludedPods": ["prefill-1"]}]}
+        configuration = folder / "config.yaml"
+        configuration.write_text(yaml.safe_dump(rules))
+        flags = ("--decision-header", f"--decision-log={self.log}", f"--config={configuration}")
+        self.picker = Picker(folder, fleet, *flags)
         self.envoy = Envoy(folder, "full-duplex", self.picker.port)
 
-    def ask(self, text: str) -> tuple[dict[str, str], dict]:
+    def ask(self, text: str, **headers: str) -> tuple[dict[str, str], dict]:
         body = json.dumps({"model": MODEL, "prompt": text, "max_tokens": 2}).encode()
-        status, headers, answer = wire.post(self.envoy.port, body, path="/v1/completions", timeout=60)
+        status, got, answer = wire.post(self.envoy.port, body, headers, path="/v1/completions", timeout=60)
         assert status == 200, answer
-        decision = dict(part.split("=", 1) for part in headers["x-epp-pd-decision"].split(";"))
+        decision = dict(part.split("=", 1) for part in got["x-epp-pd-decision"].split(";"))
         return decision, json.loads(answer)["usage"]
 
     def stop(self):
@@ -83,11 +89,14 @@ class PullingFleet:
 def test_a_pair_computes_only_what_was_not_pulled(tmp_path):
     fleet = PullingFleet(tmp_path)
     try:
-        first, usage = fleet.ask(SYSTEM + "first")
+        pinned = {"x-llm-d-inference-objective": "pinned"}
+        first, usage = fleet.ask(SYSTEM + "first", **pinned)
         holder = first["prefill"]
+        assert holder == "prefill-0"
         tokens = usage["prompt_tokens"]
         assert usage["prompt_tokens_details"]["cached_tokens"] == 0 and "pull" not in first
-        busy = threading.Thread(target=fleet.ask, args=(SYSTEM + "and then quite another document, " * 8_000,))
+        long = SYSTEM + "and then quite another document, " * 8_000
+        busy = threading.Thread(target=fleet.ask, args=(long,), kwargs=pinned)
         busy.start()
         rig.wait_until(lambda: fleet.picker.in_flight()[0] == 1, "the long one to be in flight")
         # More than the decode pod, which holds the prefix by now too, would compute in that time.
