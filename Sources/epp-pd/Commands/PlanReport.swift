@@ -42,7 +42,7 @@ struct PlanReport {
     private var verdict: String {
         guard let best = result.best else {
             guard result.runs < plan.maximumRuns else {
-                return "none of the \(result.runs) fleets that were simulated keeps the service level; dearer ones were not "
+                return "none of the \(result.runs) simulated fleets keeps the service level; dearer ones were not "
                     + "looked at: raise --max-runs, or narrow the choice by NAME:TENSOR-PARALLEL:DTYPE"
             }
             return "no fleet of at most \(plan.maximumPods) pods that was judged keeps the service level"
