@@ -18,8 +18,8 @@ struct Plan: ParsableCommand {
             taken.
 
             EXAMPLE
-              epp-pd plan --trace mooncake_conversation_trace.jsonl.gz --model llama-3.1-70b --dtype fp8 \\
-                --accelerators h100-sxm,h200-sxm,l40s --requests 3000
+              epp-pd plan --trace mooncake_conversation_trace.jsonl.gz --model llama-3.1-70b \\
+                --accelerators h100-sxm:4:fp8,l40s:4:fp8 --requests 2000
             """
     )
 
