@@ -24,6 +24,7 @@ extension Router {
         guard queue.hasRoom(for: request) else { return false }
         let level = options.serviceLevel(of: request)
         let least = leastService(of: request)
+        let pool = pool(for: request)
         let entry = WaitingEntry(
             id: request.id,
             priority: request.priority,
@@ -32,8 +33,10 @@ extension Router {
             base: least.prefill,
             tail: least.tail,
             due: level.ttft.map { (now + $0).rawValue } ?? .infinity,
-            holdUntil: (now + options.queue.maximumHold).rawValue
+            holdUntil: (now + options.queue.maximumHold).rawValue,
+            scope: (pool.decodes.first ?? frame.decodes.first).map { frame.states[$0].id } ?? EndpointID(0)
         )
+        triages.saw(entry, at: now.rawValue)
         queue.add(entry, request)
         meanWork = meanWork == 0 ? least.prefill : meanWork + 0.05 * (least.prefill - meanWork)
         return true

@@ -62,7 +62,7 @@ extension Router {
         let lookahead = max(options.queue.lookahead, 1)
         var looks = max(options.queue.pricedPerRound / max(frame.states.count, 1), 1)
         var order = order
-        queue.first(2 * lookahead, at: now.rawValue, into: &order)
+        queue.first(2 * lookahead, at: now.rawValue, triages: &triages, into: &order)
         defer { self.order = order }
         let isCut = order.count < queue.count
         var ahead = 0.0
@@ -70,6 +70,10 @@ extension Router {
         var placed = 0
         for place in order.indices where held < lookahead {
             let entry = queue.entries[order[place]]
+            if triages.setAside(entry), !isSpare(for: queue.requests[order[place]]) {
+                held += 1
+                continue
+            }
             if !holds.isHeld(entry.id) {
                 guard looks > 0 else { return false }
                 looks -= 1
@@ -85,6 +89,13 @@ extension Router {
         }
         // Others come into view where some left.
         return placed == 0 || held >= lookahead || !isCut
+    }
+
+    /// Whether so much of what could serve a request stands idle that a prompt which is set aside delays nobody.
+    private mutating func isSpare(for request: InferenceRequest) -> Bool {
+        let pool = pool(for: request)
+        let open = pool.prefills.count { holds.open[$0] } + pool.decodes.count { holds.open[$0] }
+        return Double(open) >= Triage.spareShare * Double(pool.prefills.count + pool.decodes.count)
     }
 
     /// - Returns: true when it left the queue.

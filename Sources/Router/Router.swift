@@ -53,6 +53,7 @@ package struct Router: Sendable {
     /// The order of service, as places in the queue; reused from round to round.
     var order: [Int] = []
     var holds = Holds()
+    var triages = Triages()
     var control: DialControl
 
     // Pickers side by side.

@@ -76,8 +76,8 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     /// 1.4 × the saturation of ten pods leave 6,700 waiting.
     package var maximumRequests: Int
     package var maximumBytes: Int
-    /// No request waits here longer. Ten minutes are the default time-out of OpenAI's clients: who leaves sooner leaves
-    /// the queue.
+    /// No request waits here longer. Ten minutes are the default time-out of OpenAI's clients, and who leaves leaves the
+    /// queue: half an hour is for those who stay, whose place would else be taken from requests that are still in time.
     package var maximumHold: Seconds
     /// How long requests go on waiting once the fleet has no pod for output any more. Zero: they are refused at once.
     package var podlessHold: Seconds
@@ -104,7 +104,7 @@ package struct QueueSettings: Sendable, Hashable, Codable {
     package init(
         maximumRequests: Int = 8192,
         maximumBytes: Int = 256 << 20,
-        maximumHold: Seconds = Seconds(600),
+        maximumHold: Seconds = Seconds(1800),
         podlessHold: Seconds = .zero,
         lookahead: Int = 16,
         pricedPerRound: Int = 256,

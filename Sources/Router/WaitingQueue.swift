@@ -18,6 +18,10 @@ struct WaitingEntry: Sendable {
     var due: Double
     /// No later than this it is placed or refused.
     var holdUntil: Double
+    /// The first pod that it may decode on. Requests that have it in common share the pods' time.
+    var scope: EndpointID
+    /// It has been about to miss its bound.
+    var isEndangered = false
 
     /// Seconds that it could still wait and meet its bound.
     func slack(at now: Double) -> Double { due - now - base - tail }
@@ -33,8 +37,8 @@ struct WaitingEntry: Sendable {
 /// The bounded central queue.
 ///
 /// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
-/// then by response ratio; those that are late anyway by length, the shortest first, so that as few as can be are late
-/// (after Moore and Hodgson's rule for late jobs, 1968). The response ratio is that of Brinch Hansen's HRRN, 1971.
+/// then by response ratio; those that are late anyway by length, the shortest first; last what the triage sets aside, so
+/// that as few as can be are late. The response ratio is that of Brinch Hansen's HRRN, 1971.
 struct WaitingQueue: Sendable {
     /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
@@ -113,39 +117,46 @@ struct WaitingQueue: Sendable {
     func index(of id: RequestID) -> Int? { ids.contains(id) ? entries.firstIndex { $0.id == id } : nil }
     func contains(_ id: RequestID) -> Bool { ids.contains(id) }
 
+    /// What becomes of a request if it is served next.
+    private enum Prospect: Int {
+        case inTime, late, setAside
+    }
+
     /// A request's place in the order of service.
     private struct Rank {
         var id: RequestID
         var index: Int
         var priority: Int
-        var isLate: Bool
+        var prospect: Prospect
         /// Response ratio, or what a late request has to say for itself: its shortness.
         var urgency: Double
 
-        init(_ entry: WaitingEntry, _ index: Int, at now: Double) {
+        init(_ entry: WaitingEntry, _ index: Int, isSetAside: Bool, at now: Double) {
             id = entry.id
             self.index = index
             priority = entry.priority
-            isLate = entry.slack(at: now) < 0
-            urgency = isLate ? -entry.base : entry.ratio(at: now)
+            prospect = isSetAside ? .setAside : entry.slack(at: now) < 0 ? .late : .inTime
+            urgency = prospect == .inTime ? entry.ratio(at: now) : -entry.base
         }
 
         func precedes(_ other: Rank) -> Bool {
             if priority != other.priority { return priority > other.priority }
-            if isLate != other.isLate { return !isLate }
+            if prospect != other.prospect { return prospect.rawValue < other.prospect.rawValue }
             // Of requests that came in one instant, the older id.
             return urgency != other.urgency ? urgency > other.urgency : id < other.id
         }
     }
 
-    /// Where the first so many in the order of service stand in `entries`.
-    func first(_ count: Int, at now: Double, into order: inout [Int]) {
+    /// Where the first so many in the order of service stand in `entries`. The triage learns who is in danger.
+    mutating func first(_ count: Int, at now: Double, triages: inout Triages, into order: inout [Int]) {
         order.removeAll(keepingCapacity: true)
         guard count > 0 else { return }
+        triages.settle(at: now)
+        for index in entries.indices { triages.watch(&entries[index], at: now) }
         var best: [Rank] = []
         best.reserveCapacity(count + 1)
         for (index, entry) in entries.enumerated() {
-            let rank = Rank(entry, index, at: now)
+            let rank = Rank(entry, index, isSetAside: triages.setAside(entry), at: now)
             if best.count == count, let last = best.last, !rank.precedes(last) { continue }
             var place = best.count
             while place > 0, rank.precedes(best[place - 1]) { place -= 1 }

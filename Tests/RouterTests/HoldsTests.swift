@@ -139,7 +139,8 @@ struct WaitingQueueTests {
             base: Double.random(in: 0.01...3, using: &random),
             tail: 0.1,
             due: Double.random(in: 5...20, using: &random),
-            holdUntil: Double.random(in: 20...30, using: &random)
+            holdUntil: Double.random(in: 20...30, using: &random),
+            scope: EndpointID(1)
         )
     }
 
@@ -161,7 +162,8 @@ struct WaitingQueueTests {
             let ends = naive.values.map(\.holdUntil).min() ?? .infinity
             #expect(queue.nextHoldEnd <= ends)
             var order: [Int] = []
-            queue.first(7, at: 12, into: &order)
+            var triages = Triages()
+            queue.first(7, at: 12, triages: &triages, into: &order)
             let found = order.map { queue.entries[$0].id.rawValue }
             #expect(found == Self.sorted(naive, at: 12).prefix(7).map(\.id.rawValue))
             for place in order { #expect(queue.requests[place].id == queue.entries[place].id) }
