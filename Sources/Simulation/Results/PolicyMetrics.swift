@@ -34,7 +34,7 @@ package struct PolicyMetrics: Sendable, Hashable, Codable {
     package var traceHash: String
     package var parameters: [String: String]
 
-    /// The names, in milliseconds where a name ends so.
+    /// Names of the JSON output (docs/simulator.md), in milliseconds where a name ends so.
     enum CodingKeys: String, CodingKey {
         case requests, succeeded, rejected, failed
         case ttftMean = "ttft_mean_ms"
