@@ -87,16 +87,21 @@ struct ApproximatePrefixIndexTests {
         var random = SplitMix64(seed: 8)
         let stable = (0..<100).map { _ in random.next() }
         index.learn(Self.keys(stable), holder: 1)
-        await withTaskGroup(of: Int.self) { group in
+        await withTaskGroup(of: (wrong: Int, empty: Int).self) { group in
             for _ in 0..<2 {
                 group.addTask {
-                    var wrong = 0
+                    var (wrong, empty) = (0, 0)
                     var result: [HeldPrefix] = []
                     for _ in 0..<400 {
                         index.holders(of: Self.keys(stable), into: &result)
-                        if result.first != HeldPrefix(holder: 1, blocks: 100) { wrong += 1 }
+                        // Nothing is found where the writer lost its processor in the middle of a change.
+                        if let first = result.first {
+                            if first != HeldPrefix(holder: 1, blocks: 100) { wrong += 1 }
+                        } else {
+                            empty += 1
+                        }
                     }
-                    return wrong
+                    return (wrong, empty)
                 }
             }
             group.addTask {
@@ -107,9 +112,9 @@ struct ApproximatePrefixIndexTests {
                     index.learn(Self.keys(Array(prompt)), holder: 2 + round % 50)
                     if round % 7 == 0 { index.remove(holder: 2 + round % 50) }
                 }
-                return 0
+                return (0, 0)
             }
-            for await wrong in group { #expect(wrong == 0) }
+            for await found in group { #expect(found.wrong == 0 && found.empty <= 4) }
         }
     }
 }

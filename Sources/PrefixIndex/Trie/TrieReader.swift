@@ -39,8 +39,8 @@ internal import CIndexKernels
     /// Where ages matter, the oldest that count.
     private let oldestAges: UnsafePointer<UInt16>?
 
-    /// A lookup that is disturbed this often in a row finds nothing. A disturbance takes a change of a very chunk within
-    /// the 100 ns of its reading, so the limit is not met by chance.
+    /// A lookup that is disturbed this often in a row finds nothing: some microseconds, where a change takes 100 ns. It
+    /// happens when the system takes the processor from the writer in the middle of a change; lookups do not wait for it.
     private static let maxAttempts = 32
 
     init(memory: TrieMemory) {
