@@ -23,6 +23,7 @@ package struct FleetScaler: Sendable {
     private struct Pod {
         var group: PodGroup
         var counters: PodCounters?
+        var gauges = PodGauges.Means()
         var tellsTransfers = false
     }
 
@@ -48,6 +49,7 @@ package struct FleetScaler: Sendable {
             groups[pod.group]?.window.add(step)
         }
         pod.counters = reading.counters
+        if let gauges = reading.gauges { pod.gauges.add(gauges) }
         pod.tellsTransfers = reading.tellsTransfers
         pods[id] = pod
     }
@@ -58,12 +60,14 @@ package struct FleetScaler: Sendable {
     /// Once per second or so.
     package mutating func tick(_ fleet: [EndpointStatus], own: OwnWork, at now: Instant) -> ScalingReport {
         let members = follow(fleet, at: now)
+        var gauges: [EndpointID: PodGauges] = [:]
+        for status in fleet { gauges[status.endpoint.id] = pods[status.endpoint.id]?.gauges.take() }
         let held = HeldShares(own.held, groups: groups.keys.sorted(), members: members)
         var report = ScalingReport()
         report.held = own.held
         for group in groups.keys.sorted() {
             guard var track = groups[group] else { continue }
-            track.observe(members[group] ?? [], own: own, at: now)
+            track.observe(members[group] ?? [], gauges, own: own, at: now)
             report.groups.append(
                 track.report(group, rule(group), held: held.share(of: group), own.isWhole, settings, at: now)
             )

@@ -18,7 +18,7 @@ struct GroupTrack: Sendable {
     private var present = 0
     private var lastTick: Instant?
 
-    /// Queues are looked at as means over about so long: one scrape catches a burst, and another replica's does not.
+    /// Queues are looked at as means over about so long: a burst is no reason for a pod.
     private static let smoothing = Seconds(15)
 
     init(profile: PodProfile, choice: ReplicaChoice) {
@@ -26,8 +26,13 @@ struct GroupTrack: Sendable {
         self.choice = choice
     }
 
-    /// What the pods and the replica itself say now.
-    mutating func observe(_ pods: [EndpointStatus], own: OwnWork, at now: Instant) {
+    /// What the pods said since the last time, and the replica itself says now.
+    mutating func observe(
+        _ pods: [EndpointStatus],
+        _ gauges: [EndpointID: PodGauges],
+        own: OwnWork,
+        at now: Instant
+    ) {
         var waiting = 0.0
         var running = 0.0
         var kvUse = 0.0
@@ -37,10 +42,13 @@ struct GroupTrack: Sendable {
         for status in pods {
             let mine = own.pods[status.endpoint.id]
             if let load = status.load {
+                // A pod that was not read since then still holds what it held.
+                let last = PodGauges(waiting: Double(load.waiting), running: Double(load.running), kvUse: load.kvUse)
+                let seen = gauges[status.endpoint.id] ?? last
                 known += 1
-                waiting += Double(load.waiting)
-                running += Double(load.running)
-                kvUse += load.kvUse
+                waiting += seen.waiting
+                running += seen.running
+                kvUse += seen.kvUse
             } else {
                 running += Double(mine?.inFlight ?? 0)
             }
@@ -93,7 +101,7 @@ struct GroupTrack: Sendable {
         if growth != nil { trend.add(current, at: now) }
         // A rate over a window is that of its middle.
         let lead = settings.podStartTime + CounterWindow.length / 2
-        var need = current + trend.growth(over: lead, now: current)
+        var need = current + trend.growth(over: lead)
         if held > 0, load.replicas == 0 { need = max(need, 1) }
         report.need = need
         report.desiredReplicas = choice.decide(need: need, present: present, at: now)

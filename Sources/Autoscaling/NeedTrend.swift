@@ -12,20 +12,22 @@ struct NeedTrend: Sendable {
     /// Growth below this share of the mean per `length` counts as none; what is above counts as far as it is above, so
     /// that two replicas with almost the same line say almost the same.
     private static let noise = 0.1
-    /// No more than doubles what is needed now.
+    /// No more than doubles the need, as the line has it now: one reading would be doubled with its noise.
     private static let greatestGrowth = 1.0
 
     /// At most `length / step + 1`.
     private var points: [(at: Double, need: Double)] = []
 
     mutating func add(_ need: Double, at now: Instant) {
-        if let last = points.last, now.rawValue - last.at < Self.step.rawValue { return }
+        // At whole steps of the clock: replicas take their points at the same moments.
+        func step(_ time: Double) -> Double { (time / Self.step.rawValue).rounded(.down) }
+        if let last = points.last, step(now.rawValue) <= step(last.at) { return }
         points.append((now.rawValue, need))
         points.removeAll { now.rawValue - $0.at > Self.length.rawValue }
     }
 
     /// How much more will be needed after `lead`. Never negative: pods leave by the need itself.
-    func growth(over lead: Seconds, now need: Double) -> Double {
+    func growth(over lead: Seconds) -> Double {
         guard let first = points.first, let last = points.last, last.at - first.at >= Self.shortest.rawValue else {
             return 0
         }
@@ -39,7 +41,9 @@ struct NeedTrend: Sendable {
             square += (point.at - meanAt) * (point.at - meanAt)
         }
         guard square > 0 else { return 0 }
-        let slope = product / square - Self.noise * mean / Self.length.rawValue
-        return min(max(slope, 0) * lead.rawValue, Self.greatestGrowth * need)
+        let steepness = product / square
+        let slope = max(steepness - Self.noise * mean / Self.length.rawValue, 0)
+        let need = max(mean + steepness * (last.at - meanAt), 0)
+        return min(slope * lead.rawValue, Self.greatestGrowth * need)
     }
 }

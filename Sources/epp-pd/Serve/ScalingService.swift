@@ -6,6 +6,7 @@ import Configuration
 import CostModel
 import Dispatch
 import Fleet
+import Foundation
 import Router
 import Synchronization
 
@@ -22,6 +23,10 @@ final class ScalingService: Sendable {
     private let scaler: Mutex<FleetScaler>
     private let last = Mutex(ScalingReport())
     private let queue = DispatchQueue(label: "scaling", qos: .utility)
+    /// From the process's clock to one that all replicas share, as nearly as their hosts agree on the time: their looks,
+    /// windows and lines begin at the same moments, so that they see the same loads. Taken once: a host's clock that is
+    /// set later does not move it.
+    private let sharedClock: Seconds
 
     /// - Parameters:
     ///   - settings: how far to look ahead, and how long to hold.
@@ -39,6 +44,7 @@ final class ScalingService: Sendable {
         let byModel = configuration.serviceLevelByModel
         let all = configuration.serviceLevel
         scaler = Mutex(FleetScaler(settings) { byModel[$0.model] ?? all })
+        sharedClock = host.clock.model(Seconds(Date().timeIntervalSince1970)) - (host.clock.now - Instant(0))
     }
 
     var report: ScalingReport { last.withLock { $0 } }
@@ -50,7 +56,8 @@ final class ScalingService: Sendable {
         scaler.withLock { scaler in
             for event in events {
                 switch event {
-                case .observed(let id, let observation, _): scaler.observed(id, PodReading(observation))
+                case .observed(let id, let observation, let at):
+                    scaler.observed(id, PodReading(observation, at: at))
                 case .restarted(let id): scaler.restarted(id)
                 // The next tick sees the fleet without it.
                 case .left: break
@@ -59,9 +66,12 @@ final class ScalingService: Sendable {
         }
     }
 
+    private var now: Instant { host.clock.now + sharedClock }
+
     private func tickLater() {
-        let wait = max(host.clock.wall(Self.interval), Self.shortestWait)
-        queue.asyncAfter(deadline: .now() + wait.rawValue) { [weak self] in
+        let interval = max(Self.interval, host.clock.model(Self.shortestWait)).rawValue
+        let wait = interval - now.rawValue.truncatingRemainder(dividingBy: interval)
+        queue.asyncAfter(deadline: .now() + host.clock.wall(Seconds(wait)).rawValue) { [weak self] in
             self?.tick()
             self?.tickLater()
         }
@@ -81,13 +91,13 @@ final class ScalingService: Sendable {
             isWhole: holdsAlone()
         )
         let fleet = host.fleetNow
-        let report = scaler.withLock { $0.tick(fleet, own: own, at: host.clock.now) }
+        let report = scaler.withLock { $0.tick(fleet, own: own, at: now) }
         last.withLock { $0 = report }
     }
 }
 
 extension PodReading {
-    init(_ page: EngineObservation) {
+    init(_ page: EngineObservation, at time: Instant) {
         var counters = PodCounters()
         counters.requests = page[.finishedRequests] ?? page[.prefillTimeCount] ?? 0
         counters.promptTokens = page[.promptTokens] ?? 0
@@ -102,6 +112,9 @@ extension PodReading {
             counters.tpotRequests = all
             counters.tpotMet = met
         }
-        self.init(counters: counters, tellsTransfers: page[.transferredTokens] != nil)
+        let gauges = page.load(observedAt: time).map {
+            PodGauges(waiting: Double($0.waiting), running: Double($0.running), kvUse: $0.kvUse)
+        }
+        self.init(counters: counters, gauges: gauges, tellsTransfers: page[.transferredTokens] != nil)
     }
 }
