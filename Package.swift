@@ -66,9 +66,11 @@ let package = Package(
             linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("stdc++")]
         ),
 
+        // State that threads share.
+        room("Locks"),
         // Pure rooms: no I/O.
         room("CostModel"),
-        room("PrefixIndex", ["CIndexKernels", "CLZ4", "CXXHash"]),
+        room("PrefixIndex", ["Locks", "CIndexKernels", "CLZ4", "CXXHash"]),
         room("Router", ["CostModel", "PrefixIndex", deque, heap]),
         room("Gateway", ["Router", "PrefixIndex", "CostModel", "CNghttp2", "CSimdjson", "CZlib"]),
         room("Autoscaling", ["Router", "CostModel"]),
@@ -76,7 +78,7 @@ let package = Package(
         room("Simulation", ["Router", "CostModel", "PrefixIndex", heap, deque]),
         // Rooms with I/O.
         room("Configuration", ["Router", "CostModel", "CZlib", yams]),
-        room("Transport", ["Gateway", "COpenSSL", "CLinux", logging]),
+        room("Transport", ["Gateway", "Locks", "COpenSSL", "CLinux", logging]),
         room("Fleet", ["Router", "CostModel", "PrefixIndex", "Configuration", "CCurl", "CZMQ", logging]),
         room("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "CCurl", logging]),
         .executableTarget(
@@ -100,8 +102,8 @@ let package = Package(
         tests("Simulation", ["Router", "CostModel", "PrefixIndex"]),
         tests("Configuration", ["Router", "CostModel"]),
         tests("Transport", ["Gateway"]),
-        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", "Transport", logging]),
-        tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "Transport", "CCurl", logging]),
+        tests("Fleet", ["Router", "CostModel", "Configuration", "PrefixIndex", "Locks", logging]),
+        tests("Kubernetes", ["CostModel", "Router", "Configuration", "Fleet", "Locks", "CCurl", logging]),
         // Tests of the repository itself.
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(

@@ -3,6 +3,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import Locks
 internal import Synchronization
 
 /// One thread that waits for sockets and timers, and runs what they bring.

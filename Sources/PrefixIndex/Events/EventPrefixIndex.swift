@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the epp-pd authors
 
+internal import Locks
 internal import Synchronization
 
 /// What one rank of a pod, or a shared store, has of a prompt's start in one tier.
@@ -27,7 +28,7 @@ package struct TierMatch: Sendable, Hashable {
 /// Events come from one thread at a time; lookups from any, and never wait for them. Engine hashes are opaque. They are
 /// expected to be equal for equal content; publishers whose hashes differ get a trie of their own when that is noticed.
 package final class EventPrefixIndex: Sendable {
-    private let writer: Mutex<EventWriter>
+    private let writer: Guarded<EventWriter>
     /// What lookups need; changes only when a domain, a block size or an adapter is new.
     private let view: Mutex<EventView>
     private let lookups = Mutex<[TrieLookup]>([])
@@ -37,7 +38,7 @@ package final class EventPrefixIndex: Sendable {
     package init(budget: Int, unit: Int = TokenKeyHasher.defaultTokensPerBlock) throws(IndexMemoryError) {
         self.unit = max(unit, 1)
         let first = try HashDomain(budget: max(budget, ChunkTrie.minBudget))
-        writer = Mutex(EventWriter(first: first, budget: max(budget, ChunkTrie.minBudget), unit: max(unit, 1)))
+        writer = Guarded(EventWriter(first: first, budget: max(budget, ChunkTrie.minBudget), unit: max(unit, 1)))
         view = Mutex(EventView(domains: [first], adapters: []))
     }
 
@@ -46,7 +47,7 @@ package final class EventPrefixIndex: Sendable {
         let restored = try EventWriter(snapshot: snapshot, budget: max(budget, ChunkTrie.minBudget), now: now)
         let (domains, adapters) = (restored.domains, restored.adapters)
         unit = restored.unit
-        writer = Mutex(restored)
+        writer = Guarded(restored)
         view = Mutex(EventView(domains: domains, adapters: adapters))
     }
 

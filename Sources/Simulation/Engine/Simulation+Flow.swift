@@ -197,7 +197,7 @@ extension Simulation {
         let offered = workload.requests[index]
         requests[index].state = .done
         requests[index].finished = now
-        if !options.serviceLevel.isMet(requests[index], offered) { missed += 1 }
+        if !options.serviceLevel.isMet(requests[index], offered) { missed.add(index) }
         hash.add(4, index, now)
         let picker = Int(requests[index].picker)
         // Usage stands in the body.
@@ -219,7 +219,7 @@ extension Simulation {
         guard requests[index].state == .sent || requests[index].state == .waiting else { return }
         let wasSent = requests[index].state == .sent
         requests[index].state = .failed
-        missed += 1
+        missed.add(index)
         hash.add(5, index, now)
         resolved()
         guard wasSent else { return }

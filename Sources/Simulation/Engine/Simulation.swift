@@ -59,8 +59,7 @@ package final class Simulation {
     let indexOf: [EndpointID: Int]
     var unresolved: Int
     private var arrived = 0
-    /// Requests that are known to have missed their service level.
-    var missed = 0
+    var missed: MissedRequests
     var lastProgress = 0.0
     var decisions = 0
     private var decisionNanoseconds: UInt64 = 0
@@ -104,6 +103,7 @@ package final class Simulation {
         )
         network = SharedNetwork(rates: endpoints.map(\.profile.networkBytesPerSecond))
         requests = Array(repeating: SimulatedRequest(), count: workload.requests.count)
+        missed = MissedRequests(requests: requests.count)
         unresolved = requests.count
         isDown = Array(repeating: false, count: endpoints.count)
         isSilent = isDown
@@ -183,8 +183,9 @@ package final class Simulation {
         return record
     }
 
-    /// The same, but ends with nil when more than `mostMissed` requests have missed their service level.
+    /// The same, but ends with nil as soon as more than `mostMissed` requests have missed their service level.
     func run(mostMissed: Int?, progress: ((Double) -> Void)?) throws(SimulationError) -> RunRecord? {
+        if mostMissed != nil { missed.watch(workload, options.serviceLevel) }
         _ = scrape()
         for picker in policies.indices { try tell(picker, .fleetChanged(snapshot)) }
         if !workload.requests.isEmpty { queue.push(at: workload.requests[0].arrival, .arrival, 0) }
@@ -200,7 +201,10 @@ package final class Simulation {
             now = event.at
             try take(event)
             try drain()
-            if let mostMissed, missed > mostMissed { return nil }
+            if let mostMissed {
+                missed.advance(to: now, requests)
+                if missed.count > mostMissed { return nil }
+            }
             steps &+= 1
             if steps & 0xFFFF == 0 { progress?(1 - Double(unresolved) / Double(max(requests.count, 1))) }
             guard now - lastProgress < Self.patience || outstanding == 0 else {
@@ -349,7 +353,7 @@ package final class Simulation {
         let index = try waitingRequest(picker, id)
         hash.add(2, index, now)
         requests[index].state = .refused
-        missed += 1
+        missed.add(index)
         resolved()
     }
 

@@ -4,12 +4,7 @@
 import CostModel
 import Router
 
-/// Searches the cheapest fleet that keeps a service level, with the simulator as judge.
-///
-/// Fleets are taken in the order of their price per hour, so the first that holds is the cheapest of those judged. Most
-/// need no run: the fluid bound says that they cannot carry the load, even if the share of requests that may miss needs
-/// no service at all. Runs also end as soon as too many have missed. The bound is generous; where a fleet fails in a
-/// run although the bound gave it some room, later ones with clearly less room are passed over, and counted.
+/// The cheapest fleet that keeps a service level, with the simulator as judge. How it is found: `FleetSearch`.
 package struct FleetPlan {
     package var choices: [PodChoice]
     package var experiment: Experiment
@@ -20,10 +15,6 @@ package struct FleetPlan {
     package var maximumPods = 16
     package var maximumRuns = 200
 
-    /// Fleets with less than this share of the room at which a run failed are passed over.
-    private static let roomShare = 0.9
-    /// Fleets that are looked at before the search gives up.
-    static let mostMixes = 200_000
     /// Classes of the fluid bound: fewer than where it is printed, as it is asked thousands of times.
     private static let fluidClasses = 12
 
@@ -51,57 +42,28 @@ package struct FleetPlan {
         package var best: Judged?
         /// The next fleet in price that holds too.
         package var runnerUp: Judged?
-        /// The dearest fleet below the best one's price that was run and failed.
+        /// The dearest fleet up to the best one's price that was run and failed.
         package var failed: Judged?
         package var looked = 0
         package var beyondBound = 0
-        package var passedOver = 0
         package var runs = 0
+        /// The runs were used up while nothing ruled out that a cheaper fleet holds, or another one.
+        package var isCutShort = false
     }
 
+    /// Goes through the fleets by `FleetSearch`.
+    ///
+    /// - Parameter progress: told before each run.
+    /// - Returns: what was found.
+    /// - Throws: `SimulationError` where a run breaks off.
     package func search(progress: (Result) -> Void = { _ in }) throws(SimulationError) -> Result {
-        var result = Result()
-        var heap = PriceHeap()
-        var seen: Set<FleetMix> = []
-        for mix in FleetMix.smallest(choices: choices.count) where seen.insert(mix).inserted {
-            heap.insert(mix, price: mix.dollarsPerHour(choices))
-        }
-        let workload = experiment.workload.scaled(load: load, seed: seeds.first ?? 1)
-        let cached = Bounds.infiniteCache(workload)
-        var leastRoom = 1.0
-        while let (mix, price) = heap.removeLeast(), result.looked < Self.mostMixes, result.runs < maximumRuns {
-            result.looked += 1
-            if mix.pods < maximumPods {
-                for next in mix.grown() where seen.insert(next).inserted {
-                    heap.insert(next, price: next.dollarsPerHour(choices))
-                }
-            }
-            let room = room(of: mix, workload, cached)
-            guard room >= 1 else {
-                result.beyondBound += 1
-                continue
-            }
-            guard room >= leastRoom else {
-                result.passedOver += 1
-                continue
-            }
-            result.runs += 1
-            progress(result)
-            let judged = try judge(mix, price: price, room: room)
-            if judged.holds, result.best == nil {
-                result.best = judged
-            } else if judged.holds {
-                result.runnerUp = judged
-                return result
-            } else {
-                leastRoom = max(leastRoom, room * Self.roomShare)
-                if result.best == nil { result.failed = judged }
-            }
-        }
-        return result
+        var search = FleetSearch(self)
+        try search.run(progress)
+        return search.result
     }
 
-    private func room(of mix: FleetMix, _ workload: Workload, _ cached: [Int]) -> Double {
+    /// - Returns: how many times the load the fluid bound allows `mix`, below 1 where no policy can carry it.
+    func room(of mix: FleetMix, _ workload: Workload, _ cached: [Int]) -> Double {
         let endpoints = mix.endpoints(choices)
         let slowness = Simulation.speeds(of: endpoints, experiment.options)
         let fluid = FluidModel(
@@ -114,7 +76,7 @@ package struct FleetPlan {
         return fluid.highestLoad(free: 1 - attainment) ?? 0
     }
 
-    private func judge(_ mix: FleetMix, price: Double, room: Double) throws(SimulationError) -> Judged {
+    func judge(_ mix: FleetMix, price: Double, room: Double) throws(SimulationError) -> Judged {
         var trial = experiment
         trial.endpoints = mix.endpoints(choices)
         var judged = Judged(mix: mix, dollarsPerHour: price, room: room, attainment: 0, metrics: nil, holds: false)
@@ -132,41 +94,5 @@ package struct FleetPlan {
         judged.attainment = 1 - Double(missed) / Double(max(count * seeds.count, 1))
         judged.holds = missed <= allowed
         return judged
-    }
-}
-
-/// Mixes by price, the cheapest on top; of equals the one that came first.
-private struct PriceHeap {
-    private var items: [(price: Double, order: Int, mix: FleetMix)] = []
-    private var count = 0
-
-    private func precedes(_ a: Int, _ b: Int) -> Bool {
-        (items[a].price, items[a].order) < (items[b].price, items[b].order)
-    }
-
-    mutating func insert(_ mix: FleetMix, price: Double) {
-        items.append((price, count, mix))
-        count += 1
-        var child = items.count - 1
-        while child > 0, precedes(child, (child - 1) / 2) {
-            items.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
-    }
-
-    mutating func removeLeast() -> (FleetMix, Double)? {
-        guard let first = items.first, let last = items.popLast() else { return nil }
-        guard !items.isEmpty else { return (first.mix, first.price) }
-        items[0] = last
-        var parent = 0
-        while true {
-            var child = 2 * parent + 1
-            guard child < items.count else { break }
-            if child + 1 < items.count, precedes(child + 1, child) { child += 1 }
-            guard precedes(child, parent) else { break }
-            items.swapAt(child, parent)
-            parent = child
-        }
-        return (first.mix, first.price)
     }
 }

@@ -22,9 +22,15 @@ struct PlanReport {
         lines.append("")
         lines.append(verdict)
         lines.append(
-            "\(result.looked) fleets up to that price: \(result.beyondBound) cannot carry the load under any policy, "
-                + "\(result.passedOver) had less room than one that failed, \(result.runs) were simulated."
+            "\(result.looked) fleets: \(result.beyondBound) cannot carry the load under any policy, \(result.runs) were "
+                + "simulated; the others are dearer, or have no more room than one of their kind that failed."
         )
+        if result.isCutShort, result.best != nil {
+            lines.append(
+                "\(plan.maximumRuns) runs did not rule out cheaper ones: raise --max-runs, or narrow the choice by "
+                    + "NAME:TENSOR-PARALLEL:DTYPE."
+            )
+        }
         return lines.joined(separator: "\n")
     }
 
@@ -41,9 +47,10 @@ struct PlanReport {
 
     private var verdict: String {
         guard let best = result.best else {
-            guard result.runs < plan.maximumRuns else {
-                return "none of the \(result.runs) simulated fleets keeps the service level; dearer ones were not "
-                    + "looked at: raise --max-runs, or narrow the choice by NAME:TENSOR-PARALLEL:DTYPE"
+            guard !result.isCutShort else {
+                return
+                    "none of the \(result.runs) simulated fleets keeps the service level; raise --max-runs, or narrow "
+                    + "the choice by NAME:TENSOR-PARALLEL:DTYPE"
             }
             return "no fleet of at most \(plan.maximumPods) pods that was judged keeps the service level"
         }
@@ -92,16 +99,16 @@ struct PlanReport {
         var why: String
         var looked: Int
         var beyondBound: Int
-        var passedOver: Int
         var simulated: Int
+        var cutShort: Bool
 
         enum CodingKeys: String, CodingKey {
             case cheapest
             case runnerUp = "runner_up"
             case failed, why, looked
             case beyondBound = "beyond_bound"
-            case passedOver = "passed_over"
             case simulated
+            case cutShort = "cut_short"
         }
     }
 
@@ -123,8 +130,8 @@ struct PlanReport {
             why: verdict,
             looked: result.looked,
             beyondBound: result.beyondBound,
-            passedOver: result.passedOver,
-            simulated: result.runs
+            simulated: result.runs,
+            cutShort: result.isCutShort
         )
     }
 

@@ -2,8 +2,8 @@
 // Copyright the epp-pd authors
 
 import Glibc
+import Locks
 import TestSupport
-import Transport
 
 /// An HTTP/1.1 server for tests on a port of its own, with answers that no well-behaved server gives.
 @safe final class PageServer: Sendable {

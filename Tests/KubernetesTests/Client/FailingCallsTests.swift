@@ -4,9 +4,9 @@
 import CCurl
 import CostModel
 import Foundation
+import Locks
 import Logging
 import Testing
-import Transport
 
 @testable import Kubernetes
 

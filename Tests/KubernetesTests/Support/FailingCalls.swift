@@ -4,9 +4,9 @@
 import CCurl
 import Configuration
 import Fleet
+import Locks
 import Synchronization
 import Testing
-import Transport
 
 @testable import Kubernetes
 

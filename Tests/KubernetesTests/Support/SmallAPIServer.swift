@@ -4,8 +4,8 @@
 import CCurl
 import Foundation
 import Glibc
+import Locks
 import TestSupport
-import Transport
 
 /// An API server that knows pods and nothing else: nodes are none, and every other kind is not installed. It lists and it
 /// watches, and it can lose a connection at any byte. Everything else that may go wrong is Tests/EndToEnd/fake_api_server.py's.

@@ -10,7 +10,9 @@ import Testing
 struct FleetPlanTests {
     private func choice(_ label: String, perToken: Double, dollarsPerSecond: Double) -> PodChoice {
         let profile = PodProfile.round(prefillPerToken: perToken, dollarsPerSecond: dollarsPerSecond)
-        return PodChoice(label: label, endpoint: Scene.endpoint(0, .both, profile), dtype: "bfloat16")
+        var endpoint = Scene.endpoint(0, .both, profile)
+        endpoint.accelerator = label
+        return PodChoice(label: label, endpoint: endpoint, dtype: "bfloat16")
     }
 
     /// Prompts of 1,000 tokens at even gaps, short answers.
@@ -76,5 +78,49 @@ struct FleetPlanTests {
         #expect(try experiment.run(name, load: 1, seed: 1, mostMissed: 5) == nil)
         let whole = try experiment.run(name, load: 1, seed: 1, mostMissed: 100)
         #expect(whole?.metrics.requests == 100)
+    }
+
+    /// At the last gap the rule of thumb costs a fleet that holds: another of its kind with as much room fails.
+    @Test(
+        "Few runs name the fleet that judging every one of them names",
+        arguments: zip([0.3, 0.15, 0.08, 0.05], [1, 1, 1, 1.1])
+    )
+    func searchIsAsGoodAsJudgingAll(gap: Double, dearer: Double) throws {
+        // Cheap pods are the better buy per token, but alone miss the bound of long prompts.
+        let choices = [
+            choice("fast", perToken: 1e-4, dollarsPerSecond: 0.0025),
+            choice("cheap", perToken: 2e-4, dollarsPerSecond: 0.001),
+        ]
+        let requests = (0..<120).map {
+            OfferedRequest(arrival: Double($0) * gap, promptTokens: $0 % 5 == 0 ? 3000 : 700, outputTokens: 20)
+        }
+        var plan = plan(choices, Scene.workload(requests), ttft: 0.5)
+        plan.maximumPods = 5
+        let found = try plan.search()
+        var all: Set<FleetMix> = []
+        var edge = FleetMix.smallest(choices: choices.count)
+        while let mix = edge.popLast() {
+            guard all.insert(mix).inserted, mix.pods < plan.maximumPods else { continue }
+            edge += mix.grown()
+        }
+        let judged = try all.map { try plan.judge($0, price: $0.dollarsPerHour(choices), room: 0) }
+        let holding = judged.filter(\.holds).map(\.dollarsPerHour).sorted()
+        let best = try #require(found.best).dollarsPerHour
+        let second = try #require(found.runnerUp).dollarsPerHour
+        #expect(best >= holding[0] && best <= holding[0] * dearer + 1e-9)
+        #expect(second >= holding[1] && second <= holding[1] * dearer + 1e-9)
+        #expect(found.runs < all.count / 3 && !found.isCutShort, "\(found.runs) of \(all.count)")
+    }
+
+    @Test func whatTheRunsDidNotDecideIsTold() throws {
+        let choices = [
+            choice("fast", perToken: 1e-4, dollarsPerSecond: 0.0025),
+            choice("cheap", perToken: 2e-4, dollarsPerSecond: 0.001),
+        ]
+        // The first two by price are cheap pods, which do not meet the bound of the first token.
+        var short = plan(choices, steady(40, gap: 1), ttft: 0.15)
+        short.maximumRuns = 2
+        let result = try short.search()
+        #expect(result.runs == 2 && result.best == nil && result.isCutShort)
     }
 }
