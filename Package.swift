@@ -32,7 +32,6 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
-let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let httpServer = Target.Dependency.product(name: "FlyingFox", package: "FlyingFox")
 let sockets = Target.Dependency.product(name: "FlyingSocks", package: "FlyingFox")
 
@@ -71,11 +70,11 @@ let package = Package(
         // Pure rooms: no I/O.
         room("CostModel"),
         room("PrefixIndex", ["Locks", "CIndexKernels", "CLZ4", "CXXHash"]),
-        room("Router", ["CostModel", "PrefixIndex", deque, heap]),
+        room("Router", ["CostModel", "PrefixIndex", heap]),
         room("Gateway", ["Router", "PrefixIndex", "CostModel", "CNghttp2", "CSimdjson", "CZlib"]),
         room("Autoscaling", ["Router", "CostModel"]),
         room("Telemetry", ["Router", "CostModel", "Autoscaling"]),
-        room("Simulation", ["Router", "CostModel", "PrefixIndex", heap, deque]),
+        room("Simulation", ["Router", "CostModel", "PrefixIndex", heap]),
         // Rooms with I/O.
         room("Configuration", ["Router", "CostModel", "CZlib", yams]),
         room("Transport", ["Gateway", "Locks", "COpenSSL", "CLinux", logging]),
@@ -151,7 +150,7 @@ if Context.environment["BENCHMARKS"] != nil {
             name: "epp-pd-bench",
             dependencies: [
                 "PrefixIndex", "Router", "CostModel", "Gateway", "Transport", "Configuration", "CLinux", "CAllocations",
-                argumentParser,
+                argumentParser, heap,
             ],
             swiftSettings: settings
         )

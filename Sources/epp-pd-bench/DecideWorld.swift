@@ -3,6 +3,7 @@
 
 import CostModel
 import Glibc
+import HeapModule
 import PrefixIndex
 import Router
 
@@ -22,9 +23,14 @@ struct DecideWorld {
         }
     }
 
-    private struct Due {
+    private struct Due: Comparable {
         var at: Double
+        /// No two are the same.
+        var order: Int
         var event: Event
+
+        static func == (a: Due, b: Due) -> Bool { a.order == b.order }
+        static func < (a: Due, b: Due) -> Bool { (a.at, a.order) < (b.at, b.order) }
     }
 
     private static let names = ["arrived", "first token", "ended", "tick"]
@@ -39,7 +45,8 @@ struct DecideWorld {
     private var now = 0.0
     private var wake = Double.infinity
     /// A binary heap by time.
-    private var due: [Due] = []
+    private var due = Heap<Due>()
+    private var pushed = 0
     private var nextID: UInt64 = 0
     private var actions: [RouterAction] = []
     private var decisions: [RequestID: Decision] = [:]
@@ -88,7 +95,7 @@ struct DecideWorld {
 
     mutating func run(requests: Int) {
         let last = placed + requests
-        while placed < last, let next = pop() {
+        while placed < last, let next = due.popMin() {
             now = max(now, next.at)
             perform(next.event)
         }
@@ -208,33 +215,9 @@ struct DecideWorld {
         )
     }
 
-    // MARK: - Heap
-
     private mutating func push(_ at: Double, _ event: Event) {
-        due.append(Due(at: at, event: event))
-        var child = due.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard due[child].at < due[parent].at else { return }
-            due.swapAt(child, parent)
-            child = parent
-        }
-    }
-
-    private mutating func pop() -> Due? {
-        guard let top = due.first else { return nil }
-        due.swapAt(0, due.count - 1)
-        due.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < due.count && due[child].at < due[least].at {
-                least = child
-            }
-            guard least != parent else { return top }
-            due.swapAt(parent, least)
-            parent = least
-        }
+        pushed += 1
+        due.insert(Due(at: at, order: pushed, event: event))
     }
 }
 

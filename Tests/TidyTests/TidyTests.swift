@@ -18,14 +18,14 @@ struct TidyTests {
         "CostModel": ["FoundationEssentials"],
         "Locks": ["Glibc"],
         "PrefixIndex": ["Locks", "CIndexKernels", "CLZ4", "CXXHash", "FoundationEssentials"],
-        "Router": ["CostModel", "PrefixIndex", "DequeModule", "HeapModule", "FoundationEssentials"],
+        "Router": ["CostModel", "PrefixIndex", "HeapModule", "FoundationEssentials"],
         "Gateway": [
             "Router", "PrefixIndex", "CostModel", "CNghttp2", "CSimdjson", "CZlib", "FoundationEssentials",
         ],
         "Autoscaling": ["Router", "CostModel", "FoundationEssentials"],
         "Telemetry": ["Router", "CostModel", "PrefixIndex", "Autoscaling", "FoundationEssentials"],
         "Simulation": [
-            "Router", "CostModel", "PrefixIndex", "HeapModule", "DequeModule", "FoundationEssentials",
+            "Router", "CostModel", "PrefixIndex", "HeapModule", "FoundationEssentials",
         ],
     ]
     static let swiftsOwn: Set<String> = ["Swift", "Synchronization"]
