@@ -43,6 +43,7 @@ extension Router {
         if !sameFleet {
             hostPorts.removeAll(keepingCapacity: true)
             for (index, status) in sorted.endpoints.enumerated() { hostPorts[status.endpoint.hostPort] = index }
+            hasDecoders = sorted.endpoints.contains { $0.endpoint.role.canDecode }
             fleetHasPrefills = sorted.endpoints.contains { $0.endpoint.mayPrefillForOthers }
         }
         if !sameFleet || frame.states.count != sorted.endpoints.count { rebuildFrame() }

@@ -34,7 +34,8 @@ extension Router {
             tail: least.tail,
             due: level.ttft.map { (now + $0).rawValue } ?? .infinity,
             holdUntil: (now + options.queue.maximumHold).rawValue,
-            scope: (pool.decodes.first ?? frame.decodes.first).map { frame.states[$0].id } ?? EndpointID(0)
+            scope: [pool.decodes.first, pool.spareDecodes.first].compactMap { $0 }.min()
+                .map { frame.states[$0].id } ?? EndpointID(0)
         )
         triages.saw(entry, at: now.rawValue)
         queue.add(entry, request)
@@ -104,13 +105,17 @@ extension Router {
     /// Those that wait for pods which have left are told what they would be told on arrival. Where no pod for output is left
     /// at all, for any request, they may wait a little for the first that comes.
     mutating func refuseUnservable(into actions: inout [RouterAction]) {
-        let isPodless = !fleet.endpoints.contains { $0.endpoint.role.canDecode }
         var gone: [RequestID] = []
         for (place, request) in queue.requests.enumerated() {
             enter(pool(for: request), subset: request.subset)
-            guard frame.decodes.isEmpty else { continue }
-            if isPodless, options.queue.podlessHold > .zero {
-                queue.shortenHold(at: place, to: (now + options.queue.podlessHold).rawValue)
+            let entry = queue.entries[place]
+            guard frame.decodes.isEmpty else {
+                // Pods have come back.
+                queue.hold(place, until: entry.arrivedAt + options.queue.maximumHold.rawValue)
+                continue
+            }
+            if !hasDecoders, options.queue.podlessHold > .zero {
+                queue.hold(place, until: min(entry.holdUntil, (now + options.queue.podlessHold).rawValue))
             } else {
                 gone.append(request.id)
             }

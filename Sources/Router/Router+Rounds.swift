@@ -58,7 +58,7 @@ extension Router {
     /// lookahead says.
     /// - Returns: false when some are left for the next round, so that no round takes long.
     private mutating func placeSome(into actions: inout [RouterAction]) -> Bool {
-        guard holds.open.contains(true) else { return true }
+        guard holds.open.contains(true), hasDecoders else { return true }
         let lookahead = max(options.queue.lookahead, 1)
         var looks = max(options.queue.pricedPerRound / max(frame.states.count, 1), 1)
         var order = order
@@ -70,10 +70,8 @@ extension Router {
         var placed = 0
         for place in order.indices where held < lookahead {
             let entry = queue.entries[order[place]]
-            if triages.setAside(entry), !isSpare(for: queue.requests[order[place]]) {
-                held += 1
-                continue
-            }
+            // It waits for nothing that others could have.
+            if triages.setAside(entry), !isSpare(for: queue.requests[order[place]]) { continue }
             if !holds.isHeld(entry.id) {
                 guard looks > 0 else { return false }
                 looks -= 1
@@ -91,7 +89,7 @@ extension Router {
         return placed == 0 || held >= lookahead || !isCut
     }
 
-    /// Whether so much of what could serve a request stands idle that a prompt which is set aside delays nobody.
+    /// Whether so much of what could serve a request could take a prompt now that one which is set aside delays nobody.
     private mutating func isSpare(for request: InferenceRequest) -> Bool {
         let pool = pool(for: request)
         let open = pool.prefills.count { holds.open[$0] } + pool.decodes.count { holds.open[$0] }

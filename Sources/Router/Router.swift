@@ -54,6 +54,8 @@ package struct Router: Sendable {
     var order: [Int] = []
     var holds = Holds()
     var triages = Triages()
+    /// Some pod can decode: without any nothing is placed.
+    var hasDecoders = false
     var control: DialControl
 
     // Pickers side by side.

@@ -37,6 +37,8 @@ package struct RouterSummary: Sendable, Hashable, Codable {
     package var tokensInFlight: Int
     package var queued: Int
     package var queuedBytes: Int
+    /// Of the queued ones those with prompts too long for the time being.
+    package var setAside: Int
     /// How long the oldest queued request has waited.
     package var longestWait: Seconds
     /// Of each pool with pods that answer.
@@ -63,6 +65,7 @@ extension Router {
             tokensInFlight: counts.tokensInFlight,
             queued: queue.count,
             queuedBytes: queue.bytes,
+            setAside: queue.entries.count(where: triages.setAside),
             longestWait: queue.entries.map { now - Instant($0.arrivedAt) }.max() ?? .zero,
             lateBinding: monitors.pools.map { pool in
                 let isWanted = (options.bindingByPool[pool] ?? options.binding) == .late

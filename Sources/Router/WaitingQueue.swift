@@ -36,9 +36,9 @@ struct WaitingEntry: Sendable {
 
 /// The bounded central queue.
 ///
-/// Order of service: higher priority first; among equals those that can still meet their bound before those that cannot;
-/// then by response ratio; those that are late anyway by length, the shortest first; last what the triage sets aside, so
-/// that as few as can be are late. The response ratio is that of Brinch Hansen's HRRN, 1971.
+/// Order of service: last what the triage sets aside, so that as few as can be are late; of the others higher priority
+/// first; among equals those that can still meet their bound before those that cannot; then by response ratio; those that
+/// are late anyway by length, the shortest first. The response ratio is that of Brinch Hansen's HRRN, 1971.
 struct WaitingQueue: Sendable {
     /// In no order: a removal moves the last one into the gap, so that none costs more with more waiting.
     private(set) var entries: [WaitingEntry] = []
@@ -86,9 +86,8 @@ struct WaitingQueue: Sendable {
         if entry.isSheddable { nextDoom = min(nextDoom, entry.due - entry.base - entry.tail) }
     }
 
-    /// Lets no hold last longer than this.
-    mutating func shortenHold(at index: Int, to time: Double) {
-        entries[index].holdUntil = min(entries[index].holdUntil, time)
+    mutating func hold(_ index: Int, until time: Double) {
+        entries[index].holdUntil = time
         nextHoldEnd = min(nextHoldEnd, time)
     }
 
@@ -140,6 +139,7 @@ struct WaitingQueue: Sendable {
         }
 
         func precedes(_ other: Rank) -> Bool {
+            if (prospect == .setAside) != (other.prospect == .setAside) { return other.prospect == .setAside }
             if priority != other.priority { return priority > other.priority }
             if prospect != other.prospect { return prospect.rawValue < other.prospect.rawValue }
             // Of requests that came in one instant, the older id.

@@ -46,6 +46,11 @@ package enum MetricFamilies {
         .gauge,
         "Requests that wait in the picker for a pod."
     )
+    static let requestsSetAside = MetricFamily(
+        "epp_pd_requests_set_aside",
+        .gauge,
+        "Of those that wait the ones whose prompts are the longest while more is asked of the pods than they can do in time."
+    )
     static let lateBinding = MetricFamily(
         "epp_pd_late_binding",
         .gauge,
@@ -402,6 +407,7 @@ package enum MetricFamilies {
 
     private static let own: [MetricFamily] = [
         requests, refusals, immediateAnswers, placements, requestsInFlight, tokensInFlight, requestsWaiting,
+        requestsSetAside,
         lateBinding, valueOfTime, sloMissPrice, queueOverflows, localPrefillsForLack, bodyBytes, bodiesRefused,
         decisionDuration, requestDuration,
         ttftObserved, ttftPredicted, ttftRatio, tpotObserved, tpotPredicted,

@@ -41,6 +41,7 @@ package struct MetricSamples: Sendable, Hashable {
     package var poolTroubles: [Reason] = []
     package var podsWithoutProfile: Int?
     package var requestsWaiting = 0
+    package var requestsSetAside = 0
     /// Endpoints that are left out for what their answers or scrapes have shown.
     package var pausedEndpoints: Set<EndpointID> = []
     package var localPrefillsForLack: UInt64 = 0

@@ -43,6 +43,7 @@ enum MetricsPage {
         single(F.requestsInFlight, store.requestsInFlight, &page)
         single(F.tokensInFlight, store.tokensInFlight, &page)
         single(F.requestsWaiting, samples.requestsWaiting, &page)
+        single(F.requestsSetAside, samples.requestsSetAside, &page)
         page.begin(F.lateBinding)
         for pool in samples.lateBinding { page.sample(F.lateBinding, [pool.name], pool.count) }
         dials(samples.classes, &page)

@@ -27,8 +27,6 @@ import Testing
         let request = ParsedRequest(
             id: RequestID(number),
             api: .chatCompletions,
-            method: "POST",
-            path: "/v1/chat/completions",
             model: "m",
             cacheSalt: said.salt,
             promptCacheKey: said.key,

@@ -3,7 +3,7 @@
 """Prefixes that a third pod holds: the header that names it, and what pods make of it."""
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import rig
@@ -88,6 +88,7 @@ class PullingFleet:
 
 def test_a_pair_computes_only_what_was_not_pulled(tmp_path):
     fleet = PullingFleet(tmp_path)
+    aside = ThreadPoolExecutor(1)
     try:
         pinned = {"x-llm-d-inference-objective": "pinned"}
         first, usage = fleet.ask(SYSTEM + "first", **pinned)
@@ -96,15 +97,14 @@ def test_a_pair_computes_only_what_was_not_pulled(tmp_path):
         tokens = usage["prompt_tokens"]
         assert usage["prompt_tokens_details"]["cached_tokens"] == 0 and "pull" not in first
         long = SYSTEM + "and then quite another document, " * 8_000
-        busy = threading.Thread(target=fleet.ask, args=(long,), kwargs=pinned)
-        busy.start()
+        busy = aside.submit(fleet.ask, long, **pinned)
         rig.wait_until(lambda: fleet.picker.in_flight()[0] == 1, "the long one to be in flight")
         # More than the decode pod, which holds the prefix by now too, would compute in that time.
         second, usage = fleet.ask(SYSTEM + "second, which is long as well, " * 2_500)
         assert second["prefill"] != holder and second["pull"] == holder
         # All of the prefix but its last block came from the other pod, before the prompt was computed.
         assert 0.95 * tokens < usage["prompt_tokens_details"]["cached_tokens"] <= tokens
-        busy.join(60)
+        busy.result(60)
         fleet.picker.wait_idle()
         assert fleet.picker.stop() == 0
         check = rig.Process("explain", [rig.binary(), "explain", fleet.log], tmp_path)

@@ -212,14 +212,19 @@ struct LateBindingTests {
     @Test func whoWaitsMayWaitALittleForAFirstPod() {
         var options = Self.options()
         options.queue.podlessHold = Seconds(3)
-        for comesBack in [true, false] {
+        // A prefill pod that stays does not change that.
+        let others = [[], [Pods.endpoint(9, .prefill)]]
+        for (comesBack, rest) in [(true, others[0]), (true, others[1]), (false, others[0]), (false, others[1])] {
             var story = Story(Self.onePod, options: options)
-            for id in 1...2 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
-            let gone = story.send(.fleetChanged(Pods.snapshot([], version: 2)), after: 0.1)
+            for id in 1...3 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 20_000))) }
+            let gone = story.send(.fleetChanged(Pods.snapshot(rest, version: 2)), after: 0.1)
             #expect(!gone.contains { if case .refuse = $0 { true } else { false } })
             if comesBack {
                 let back = story.send(.fleetChanged(Self.onePod), after: 1)
                 #expect(Self.dispatched(back) == [2])
+                // Who still waits may wait as long as ever.
+                let holds = story.router.queue.entries.map(\.holdUntil)
+                #expect(holds == [options.queue.maximumHold.rawValue])
             } else {
                 let end = story.send(.tick, after: 3.01)
                 #expect(end.contains { if case .refuse(RequestID(2), .noEndpoint) = $0 { true } else { false } })

@@ -24,9 +24,16 @@ struct TriageTests {
         )
     }
 
-    @Test func aRequestInDangerLowersTheLimitOnceInASecond() {
+    /// One that has seen a long prompt among many short ones.
+    private static func triage(longest: Double) -> Triage {
         var triage = Triage()
-        triage.saw(10, at: 0)
+        for _ in 0..<99 { triage.saw(0.1, at: 0) }
+        triage.saw(longest, at: 0)
+        return triage
+    }
+
+    @Test func aRequestInDangerLowersTheLimitOnceInASecond() {
+        var triage = Self.triage(longest: 10)
         #expect(triage.limit == .infinity)
         triage.endangered(priority: 0, at: 5)
         #expect(triage.limit == 9.5)
@@ -38,8 +45,7 @@ struct TriageTests {
     }
 
     @Test func theLimitRisesUntilItIsAboveAllThatComes() {
-        var triage = Triage()
-        triage.saw(8, at: 0)
+        var triage = Self.triage(longest: 8)
         for second in 0..<20 { triage.endangered(priority: 3, at: Double(second)) }
         let low = triage.limit
         #expect(low < 8 * 0.37)
@@ -54,14 +60,38 @@ struct TriageTests {
     }
 
     @Test func nothingIsSetAsideForALowerPriority() {
-        var triage = Triage()
-        triage.saw(10, at: 0)
+        var triage = Self.triage(longest: 10)
         for second in 0..<5 { triage.endangered(priority: 0, at: Double(second)) }
         #expect(triage.setsAside(Self.entry(9, due: 99)))
         #expect(triage.setsAside(Self.entry(9, priority: -1, due: 99)))
         #expect(!triage.setsAside(Self.entry(9, priority: 1, due: 99)))
+        // What the lower ones have brought the limit down to does not count for the higher one.
         triage.endangered(priority: 1, at: 6)
-        #expect(triage.setsAside(Self.entry(9, priority: 1, due: 99)))
+        #expect(triage.limit == 9.5)
+        #expect(triage.setsAside(Self.entry(9.6, priority: 1, due: 99)))
+    }
+
+    @Test func amongPromptsOfLikeLengthNoneIsSetAside() {
+        var triages = Triages()
+        for id in 0..<100 as Range<UInt64> {
+            var late = Self.entry(Double(id % 3 + 1), id: id, due: 5)
+            triages.saw(late, at: 0)
+            triages.watch(&late, at: 4)
+            triages.settle(at: 4)
+            #expect(!triages.setAside(late))
+        }
+    }
+
+    @Test func aTightBoundIsNoSignOfOverload() {
+        var triages = Triages()
+        for _ in 0..<99 { triages.saw(Self.entry(0.01, due: 9), at: 0) }
+        // 0.9 of its second are its own work: it could wait for a tenth.
+        var tight = Self.entry(0.9, due: 1)
+        triages.saw(tight, at: 0)
+        triages.watch(&tight, at: 0.05)
+        #expect(!tight.isEndangered && triages.areQuiet)
+        triages.watch(&tight, at: 0.07)
+        #expect(tight.isEndangered && !triages.areQuiet)
     }
 
     @Test func partsOfAFleetDoNotSetAsideForEachOther() {
@@ -69,6 +99,7 @@ struct TriageTests {
         var late = Self.entry(5, id: 1, due: 6)
         let sameScope = Self.entry(5, id: 2, due: 99)
         let other = Self.entry(5, id: 3, due: 99, scope: 2)
+        for _ in 0..<99 { triages.saw(Self.entry(0.1, due: 99), at: 0) }
         for entry in [late, sameScope, other] { triages.saw(entry, at: 0) }
         triages.watch(&late, at: 2)
         #expect(late.isEndangered && triages.setAside(sameScope) && !triages.setAside(other))
@@ -91,6 +122,7 @@ struct TriageTests {
     @Test func manyPartsAreForgottenNotKept() {
         var triages = Triages()
         for scope in 0..<1000 as Range<UInt32> { triages.saw(Self.entry(1, due: 9, scope: scope), at: 0) }
+        for _ in 0..<99 { triages.saw(Self.entry(0.01, due: 9, scope: 999), at: 0) }
         var late = Self.entry(1, due: 1.5, scope: 999)
         triages.watch(&late, at: 1)
         #expect(triages.setAside(Self.entry(1, due: 9, scope: 999)))
@@ -108,6 +140,20 @@ struct TriagedQueueTests {
         return request
     }
 
+    private static func entry(_ base: Double, _ id: UInt64, _ priority: Int, due: Double) -> WaitingEntry {
+        WaitingEntry(
+            id: RequestID(id),
+            priority: priority,
+            isSheddable: false,
+            arrivedAt: 0,
+            base: base,
+            tail: 0,
+            due: due,
+            holdUntil: 1000,
+            scope: EndpointID(1)
+        )
+    }
+
     private static func dispatched(_ actions: [RouterAction]) -> [UInt64] {
         actions.compactMap { if case .dispatch(let id, _) = $0 { id.rawValue } else { nil } }
     }
@@ -116,6 +162,9 @@ struct TriagedQueueTests {
     @Test func aLongPromptWaitsForAnIdleFleetAfterShortOnesWereInDanger() {
         let pods = Pods.snapshot([Pods.endpoint(1, .both), Pods.endpoint(2, .both)])
         var story = Story(pods, options: RouterOptions(binding: .late))
+        // Most prompts were short.
+        let short = Self.entry(0.05, 99, 0, due: 9)
+        for _ in 0..<200 { story.router.triages.saw(short, at: 0) }
         // Both pods are busy for seconds, so that the short ones that come now miss their bound of a second.
         for id in 1...2 as ClosedRange<UInt64> { _ = story.send(.arrived(Self.request(id, 60_000))) }
         for id in 3...6 as ClosedRange<UInt64> { _ = story.send(.arrived(Self.request(id, 2000)), after: 0.01) }
@@ -128,10 +177,26 @@ struct TriagedQueueTests {
         }
         #expect(Set(sent).isSuperset(of: 3...6) && !sent.contains(7))
         #expect(story.router.queue.contains(RequestID(7)))
+        let summary = story.router.summary(at: story.router.now)
+        #expect(summary.queued == 1 && summary.setAside == 1)
         // The whole fleet is idle.
         var after = Self.dispatched(story.send(.firstToken(RequestID(2))))
         for _ in 0..<40 { after += Self.dispatched(story.send(.tick, after: 0.1)) }
         #expect(after == [7])
+    }
+
+    @Test func whatIsSetAsideOfHigherPriorityComesAfterWhatIsNot() {
+        var triages = Triages()
+        var queue = WaitingQueue(QueueSettings())
+        let waiting = [Self.entry(5, 1, 1, due: 99), Self.entry(5, 2, 1, due: 5.5), Self.entry(0.1, 3, 0, due: 99)]
+        for _ in 0..<99 { triages.saw(waiting[2], at: 0) }
+        for entry in waiting {
+            triages.saw(entry, at: 0)
+            queue.add(entry, Pods.request(entry.id.rawValue, prompt: 1000))
+        }
+        var order: [Int] = []
+        queue.first(10, at: 1, triages: &triages, into: &order)
+        #expect(order.map { queue.entries[$0].id.rawValue } == [3, 1, 2])
     }
 
     @Test func withoutDangerALongPromptGoesToTheFirstFreePod() {

@@ -5,7 +5,9 @@ internal import Synchronization
 
 /// Room for the request bodies that all loops hold at one moment. Bodies are held from their first byte to the decision,
 /// which in a queue may be long: without a bound of the whole, slow clients could fill any memory. Sessions count against it
-/// what they hold besides: parts of messages that are not whole, and answers that Envoy does not take.
+/// what they hold besides: parts of messages that are not whole, and answers that Envoy does not take. What lies in a
+/// connection's output, 256 KiB at most, does not count; where it is the last of a body, it keeps the whole until the socket
+/// takes it, or the write stall time-out ends the connection.
 package final class BodyBudget: Sendable {
     package let limit: Int
     private let taken = Atomic<Int>(0)

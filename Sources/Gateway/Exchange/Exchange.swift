@@ -311,8 +311,6 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         ParsedRequest(
             id: id,
             api: .other,
-            method: head.method,
-            path: head.path,
             externalID: head.externalID,
             showsFirstToken: showsFirstToken,
             bodyBytes: unsafe body.count,
@@ -329,8 +327,6 @@ final class Exchange: GRPCCallHandler, PendingExchange {
         return ParsedRequest(
             id: id,
             api: api,
-            method: head.method,
-            path: head.path,
             externalID: head.externalID,
             model: inference.model,
             streams: inference.streams,

@@ -18,8 +18,6 @@ package enum InferenceAPI: String, Sendable, Hashable, Codable {
 package struct ParsedRequest: Sendable, Hashable {
     package var id: RequestID
     package var api: InferenceAPI
-    package var method: String
-    package var path: String
     /// The client's `x-request-id`; empty where it gave none, or nobody asks.
     package var externalID: String
     package var model: String?
@@ -62,8 +60,6 @@ extension ParsedRequest {
     package init(
         id: RequestID,
         api: InferenceAPI,
-        method: String,
-        path: String,
         externalID: String = "",
         model: String? = nil,
         streams: Bool = false,
@@ -86,8 +82,6 @@ extension ParsedRequest {
         self.init(
             id: id,
             api: api,
-            method: method,
-            path: path,
             externalID: externalID,
             model: model,
             streams: streams,

@@ -47,8 +47,10 @@ package struct FleetPlan {
         package var looked = 0
         package var beyondBound = 0
         package var runs = 0
-        /// The runs were used up while nothing ruled out that a cheaper fleet holds, or another one.
-        package var isCutShort = false
+        /// The runs were used up while nothing ruled out that a cheaper fleet than the best one holds, or a cheaper one
+        /// than the runner-up.
+        package var mayBeCheaper = false
+        package var mayHaveOthers = false
     }
 
     /// Goes through the fleets by `FleetSearch`.

@@ -53,7 +53,9 @@ struct FleetSearch {
         for place in 0..<2 {
             try climb(to: place, progress)
             while hasRuns, let next = middle(below: place) { try judge(open.remove(at: next), progress) }
-            if !hasRuns, holding.count <= place || middle(below: place) != nil { result.isCutShort = true }
+            let isOpen = holding.count <= place ? !heap.isEmpty || !open.isEmpty : middle(below: place) != nil
+            guard !hasRuns, isOpen else { continue }
+            if place == 0 { result.mayBeCheaper = true } else { result.mayHaveOthers = true }
         }
         result.best = holding.first
         result.runnerUp = holding.dropFirst().first

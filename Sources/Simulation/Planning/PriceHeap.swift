@@ -16,6 +16,8 @@ struct PriceHeap {
     private var items = Heap<Item>()
     private var count = 0
 
+    var isEmpty: Bool { items.isEmpty }
+
     mutating func insert(_ mix: FleetMix, price: Double) {
         items.insert(Item(price: price, order: count, mix: mix))
         count += 1

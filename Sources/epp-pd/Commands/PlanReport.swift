@@ -21,15 +21,16 @@ struct PlanReport {
         lines.append(table.rendered())
         lines.append("")
         lines.append(verdict)
-        lines.append(
-            "\(result.looked) fleets: \(result.beyondBound) cannot carry the load under any policy, \(result.runs) were "
-                + "simulated; the others are dearer, or have no more room than one of their kind that failed."
-        )
-        if result.isCutShort, result.best != nil {
+        let seen =
+            "\(result.looked) fleets: \(result.beyondBound) cannot carry the load under any policy, \(result.runs) were simulated"
+        if result.mayBeCheaper || result.mayHaveOthers {
+            let what = result.mayBeCheaper ? "cheaper ones hold" : "another one than the runner-up comes next"
             lines.append(
-                "\(plan.maximumRuns) runs did not rule out cheaper ones: raise --max-runs, or narrow the choice by "
+                "\(seen); the runs did not decide whether \(what): raise --max-runs, or narrow the choice by "
                     + "NAME:TENSOR-PARALLEL:DTYPE."
             )
+        } else {
+            lines.append("\(seen); the others are dearer, or have no more room than one of their kind that failed.")
         }
         return lines.joined(separator: "\n")
     }
@@ -47,7 +48,7 @@ struct PlanReport {
 
     private var verdict: String {
         guard let best = result.best else {
-            guard !result.isCutShort else {
+            guard !result.mayBeCheaper else {
                 return
                     "none of the \(result.runs) simulated fleets keeps the service level; raise --max-runs, or narrow "
                     + "the choice by NAME:TENSOR-PARALLEL:DTYPE"
@@ -131,7 +132,7 @@ struct PlanReport {
             looked: result.looked,
             beyondBound: result.beyondBound,
             simulated: result.runs,
-            cutShort: result.isCutShort
+            cutShort: result.mayBeCheaper || result.mayHaveOthers
         )
     }
 

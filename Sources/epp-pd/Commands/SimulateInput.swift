@@ -54,7 +54,7 @@ enum TraceArgument {
         } catch WorkloadError.empty {
             throw ValidationError("\(text): no requests in it")
         } catch WorkloadError.tooLong(let seconds) {
-            let days = Int(seconds / 86_400)
+            let days = Int(min(seconds / 86_400, 1e15))
             throw ValidationError("\(text): arrivals span \(days) days; more than 31 are a wrong time or unit")
         } catch WorkloadError.tooManyRequests(let limit) {
             throw ValidationError("\(text): more than \(limit) requests")

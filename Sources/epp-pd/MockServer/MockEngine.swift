@@ -124,9 +124,11 @@ actor MockEngine {
 
     /// These blocks of the prompt were fetched from a peer; the job may start.
     func prefixArrived(_ id: UInt64, blocks: ArraySlice<UInt64>) {
-        transferredTokens += blocks.count * server.configuration.blockSize
-        reporter?.take(ServerEvent(at: clock.now, job: id, kind: .blocksStored(blocks.indices)))
         act { server, now, events in server.kvArrived(id, pulled: blocks, at: now, into: &events) }
+        // Where memory is full fewer stay.
+        let held = server.heldTokens(of: Array(blocks)) / server.configuration.blockSize
+        let stored = blocks.indices.prefix(held)
+        if !stored.isEmpty { reporter?.take(ServerEvent(at: clock.now, job: id, kind: .blocksStored(stored))) }
     }
 
     /// Names the KV that a finished job kept, so that whoever fetches it can give it up.

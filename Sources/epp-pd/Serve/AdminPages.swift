@@ -68,6 +68,7 @@ struct AdminPages {
         var samples = MetricSamples()
         let router = host.summary
         samples.requestsWaiting = router.queued
+        samples.requestsSetAside = router.setAside
         samples.pausedEndpoints = Set(router.endpoints.filter { $0.unavailable != nil }.map(\.id))
         samples.localPrefillsForLack = router.counts.localForLack
         samples.queueOverflows = router.counts.overflowed
