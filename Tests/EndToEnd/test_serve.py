@@ -18,7 +18,7 @@ def test_health_ready_and_metrics_pages(gateway):
     assert rig.http_get(port, "/healthz")[0] == 200
     assert rig.http_get(port, "/readyz")[0] == 200
     page = rig.http_get(port, "/metrics")[1]
-    assert all(line.startswith(("#", "epp_pd_")) for line in page.splitlines())
+    assert all(line.startswith(("#", "epp_pd_", "inference_pool_")) for line in page.splitlines())
 
 
 def test_metrics_page_is_clean(gateway):
