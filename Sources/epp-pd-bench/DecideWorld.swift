@@ -44,7 +44,6 @@ struct DecideWorld {
     private let learned: LearnedPrefixes
     private var now = 0.0
     private var wake = Double.infinity
-    /// A binary heap by time.
     private var due = Heap<Due>()
     private var pushed = 0
     private var nextID: UInt64 = 0

@@ -8,7 +8,7 @@ import Testing
 @testable import Router
 
 struct TriageTests {
-    private static func entry(_ base: Double, id: UInt64 = 1, priority: Int = 0, due: Double, scope: UInt32 = 1)
+    static func entry(_ base: Double, id: UInt64 = 1, priority: Int = 0, due: Double, scope: UInt32 = 1)
         -> WaitingEntry
     {
         WaitingEntry(
@@ -140,20 +140,6 @@ struct TriagedQueueTests {
         return request
     }
 
-    private static func entry(_ base: Double, _ id: UInt64, _ priority: Int, due: Double) -> WaitingEntry {
-        WaitingEntry(
-            id: RequestID(id),
-            priority: priority,
-            isSheddable: false,
-            arrivedAt: 0,
-            base: base,
-            tail: 0,
-            due: due,
-            holdUntil: 1000,
-            scope: EndpointID(1)
-        )
-    }
-
     private static func dispatched(_ actions: [RouterAction]) -> [UInt64] {
         actions.compactMap { if case .dispatch(let id, _) = $0 { id.rawValue } else { nil } }
     }
@@ -163,7 +149,7 @@ struct TriagedQueueTests {
         let pods = Pods.snapshot([Pods.endpoint(1, .both), Pods.endpoint(2, .both)])
         var story = Story(pods, options: RouterOptions(binding: .late))
         // Most prompts were short.
-        let short = Self.entry(0.05, 99, 0, due: 9)
+        let short = TriageTests.entry(0.05, due: 9)
         for _ in 0..<200 { story.router.triages.saw(short, at: 0) }
         // Both pods are busy for seconds, so that the short ones that come now miss their bound of a second.
         for id in 1...2 as ClosedRange<UInt64> { _ = story.send(.arrived(Self.request(id, 60_000))) }
@@ -188,7 +174,10 @@ struct TriagedQueueTests {
     @Test func whatIsSetAsideOfHigherPriorityComesAfterWhatIsNot() {
         var triages = Triages()
         var queue = WaitingQueue(QueueSettings())
-        let waiting = [Self.entry(5, 1, 1, due: 99), Self.entry(5, 2, 1, due: 5.5), Self.entry(0.1, 3, 0, due: 99)]
+        let waiting = [
+            TriageTests.entry(5, id: 1, priority: 1, due: 99), TriageTests.entry(5, id: 2, priority: 1, due: 5.5),
+            TriageTests.entry(0.1, id: 3, due: 99),
+        ]
         for _ in 0..<99 { triages.saw(waiting[2], at: 0) }
         for entry in waiting {
             triages.saw(entry, at: 0)

@@ -12,8 +12,8 @@ struct Plan: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Search the cheapest fleet that serves a trace within its service level.",
         discussion: """
-            Fleets of the given accelerators are taken in the order of their price per hour and judged by the simulator; \
-            a bound that no policy can beat spares most runs. An accelerator may say its tensor parallelism and dtype: \
+            Searches among fleets of the given accelerators, with the simulator as judge: up in price until one holds, then \
+            among the cheaper ones. A bound that no policy can beat spares most runs. An accelerator may say its tensor parallelism and dtype: \
             h100-sxm:4:fp8. Without them those that compute prompts, and those that decode, for the fewest dollars are \
             taken.
 
