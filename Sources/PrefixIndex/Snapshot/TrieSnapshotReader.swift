@@ -118,7 +118,7 @@ extension TrieWriter {
             guard restoreHolder(chunk, HolderWord(mask: mask, lane: UInt16(lane), age: age)) else { throw .tooLarge }
         }
         guard count > 0 || chunk.hasChildren else { throw .contradictory("chunk \(chunk.id), which nobody holds") }
-        let held = heldMask(chunk)
+        let held = memory.heldMask(chunk)
         liveBlocks &+= held.nonzeroBitCount
         if held != all { chunk.insertFlags(Chunk.Flag.hasDead) }
         guard bytes <= budget else { throw .tooLarge }
@@ -130,7 +130,7 @@ extension TrieWriter {
         _ keys: inout ByteReader,
         _ engines: inout ByteReader
     ) throws(SnapshotError) {
-        let held = heldMask(chunk)
+        let held = memory.heldMask(chunk)
         pendingKeys.removeAll(keepingCapacity: true)
         var left = held
         var pending = pendingKeys
@@ -160,7 +160,7 @@ extension TrieWriter {
             let copies = UInt16(try reader.count(upTo: 65_535))
             let chunk = memory.chunk(of: slot)
             let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
-            guard copies > 0, chunk.flags & Chunk.Flag.used != 0, heldMask(chunk, lanes: lane, through: lane) & bit != 0
+            guard copies > 0, chunk.flags & Chunk.Flag.used != 0, memory.heldMask(chunk, lanes: lane, through: lane) & bit != 0
             else { throw .contradictory("copies of a block that is not held") }
             duplicates.set(slot, lane, copies)
             chunk.insertFlags(Chunk.Flag.hasDuplicates)
@@ -174,7 +174,7 @@ extension TrieWriter {
             let rest = try reader.fixed(UInt32.self)
             let chunk = memory.chunk(of: slot)
             let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
-            guard chunk.flags & Chunk.Flag.used != 0, heldMask(chunk) & bit != 0 else {
+            guard chunk.flags & Chunk.Flag.used != 0, memory.heldMask(chunk) & bit != 0 else {
                 throw .contradictory("a twin that is not held")
             }
             let fingerprint = memory.engineFingerprint(of: slot)

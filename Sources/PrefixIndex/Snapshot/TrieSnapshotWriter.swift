@@ -26,7 +26,7 @@ extension TrieWriter {
             shapes.varint(ZigZag.encode(Int64(chunk.id) - Int64(chunk.parent)))
             tags.fixed(chunk.tag)
             writeHolders(chunk, &owners)
-            let held = heldMask(chunk)
+            let held = memory.heldMask(chunk)
             for position in 0..<chunk.length {
                 texts.fixed(chunk.fingerprints.word16(2 &* position))
                 // Of blocks that nobody holds too: they come back under the same hash.
@@ -67,7 +67,7 @@ extension TrieWriter {
         let count = chunk.holderCount
         writer.varint(count)
         guard count > 0 else { return }
-        let list = holderList(chunk, count)
+        let list = memory.holderList(chunk, count)
         let all = Chunk.bits(from: 0, count: chunk.length)
         var last: UInt16 = 0
         for at in 0..<count {

@@ -87,14 +87,14 @@ package final class ChunkTrie: @unchecked Sendable {
         var place = TriePlace.root
         if let parent {
             let first = lane & ~(TrieMemory.lanesPerHolder - 1)
-            guard let slot = writer.locate(parent, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1))
+            guard let slot = memory.locate(parent, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1), writer.twins)
             else {
                 outcome.isOrphan = true
                 return outcome
             }
-            place = writer.place(behind: slot)
+            place = .behind(slot, in: memory)
             // Engines keep the parents of what they store: in a time of doubt, a new block confirms all before it.
-            if memory.lanes.oldest(lane) != memory.lanes.age(lane) { writer.refresh(lane, behind: place) }
+            if memory.lanes.oldest(lane) != memory.lanes.age(lane) { memory.refresh(lane, behind: place) }
         }
         var at = 0
         while at < locals.count {
@@ -131,7 +131,7 @@ package final class ChunkTrie: @unchecked Sendable {
         var outcome = StoreOutcome()
         let first = lane & ~(TrieMemory.lanesPerHolder - 1)
         guard memory.lanes.state(lane) == .live,
-            let slot = writer.locate(name, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1))
+            let slot = memory.locate(name, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1), writer.twins)
         else {
             outcome.isOrphan = true
             return outcome

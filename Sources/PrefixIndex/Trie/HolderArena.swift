@@ -4,7 +4,7 @@
 /// Lists of holder words, for chunks with two holders or more. The capacity follows from the number of holders and is not
 /// stored; freed lists wait for the next list of their size.
 struct HolderArena: ~Copyable {
-    let region: SharedRegion
+    private let region: SharedRegion
     /// False: only freed lists may be used.
     var mayGrow = true
     /// Words handed out so far. The first two are nobody's, so that 0 ends a free list.
@@ -23,7 +23,9 @@ struct HolderArena: ~Copyable {
     var freeBytes: Int { freeWords &* 8 }
 
     @inline(__always)
-    func list(_ index: UInt64) -> SharedPointer { region.start + Int(truncatingIfNeeded: index) &* 8 }
+    static func list(_ index: UInt64, in region: SharedRegion) -> SharedPointer {
+        region.start + Int(truncatingIfNeeded: index) &* 8
+    }
 
     /// Sizes 2, 4, 6, 8, 12, 16, 24, 32 …: each differs from the one before by a size.
     @inline(__always)
@@ -97,12 +99,12 @@ struct HolderArena: ~Copyable {
     private mutating func pop(_ sizeClass: Int) -> Int? {
         let head = free[sizeClass]
         guard head != 0 else { return nil }
-        free[sizeClass] = Int(list(UInt64(head)).word64(0))
+        free[sizeClass] = Int(Self.list(UInt64(head), in: region).word64(0))
         return head
     }
 
     private mutating func push(_ index: Int, _ sizeClass: Int) {
-        list(UInt64(index)).set64(0, UInt64(free[sizeClass]))
+        Self.list(UInt64(index), in: region).set64(0, UInt64(free[sizeClass]))
         free[sizeClass] = index
     }
 }

@@ -37,6 +37,12 @@ struct TriePlace {
     var position: Int
 
     static var root: TriePlace { TriePlace(chunk: nil, position: 0) }
+
+    /// The place behind a block.
+    static func behind(_ slot: UInt32, in memory: TrieMemory) -> TriePlace {
+        let chunk = memory.chunk(of: slot)
+        return TriePlace(chunk: chunk, position: TrieMemory.position(of: slot, in: chunk))
+    }
 }
 
 /// The blocks of one step: as many of each as `count`.
@@ -57,28 +63,6 @@ struct TriePlace {
 }
 
 extension TrieWriter {
-    /// The place behind a block.
-    func place(behind slot: UInt32) -> TriePlace {
-        let chunk = memory.chunk(of: slot)
-        return TriePlace(chunk: chunk, position: TrieMemory.position(of: slot, in: chunk))
-    }
-
-    /// Makes young what the lane holds from `place` up to the root.
-    func refresh(_ lane: UInt16, behind place: TriePlace) {
-        let age = memory.lanes.age(lane)
-        var chunk = place.chunk
-        while let current = chunk {
-            let count = current.holderCount
-            let list = count > 0 ? holderList(current, count) : current.base
-            for at in 0..<count {
-                let word = HolderWord(raw: list.word64(8 &* at))
-                guard word.lane == lane else { continue }
-                list.set64(8 &* at, HolderWord(mask: word.mask, lane: lane, age: age).raw)
-            }
-            chunk = current.parent == 0 ? nil : memory.chunk(of: current.parent)
-        }
-    }
-
     /// Lets `lane` hold a chain of blocks behind `place`, and moves `place` behind the last one stored.
     /// The run has at most `maxStep` blocks, and `prepareStep` came before. Where blocks are `counted`, one that the lane
     /// holds already is a further copy of it.
@@ -127,7 +111,7 @@ extension TrieWriter {
             }
             let parent = place.chunk
             let tag = TrieMemory.tag(parent: parent?.id ?? 0, position: place.position, local: run.local(at))
-            if let child = child(of: parent, position: place.position, local: run.local(at), tag: tag) {
+            if let child = memory.child(of: parent, position: place.position, local: run.local(at), tag: tag) {
                 if unsafe run.engine != nil, child.engineFingerprints.word8(0) != run.name(at).fingerprint {
                     outcome.foreign &+= run.count &- at
                     return outcome
@@ -172,7 +156,7 @@ extension TrieWriter {
         _ outcome: inout StoreOutcome
     ) -> Bool {
         let bits = Chunk.bits(from: first, count: count)
-        let dead = chunk.flags & Chunk.Flag.hasDead != 0 ? bits & ~heldMask(chunk) : 0
+        let dead = chunk.flags & Chunk.Flag.hasDead != 0 ? bits & ~memory.heldMask(chunk) : 0
         guard dead == 0 || revive(chunk, dead, first, run, at) else { return false }
         guard let repeated = hold(chunk, lane, bits, isLocked: false) else { return false }
         liveBlocks &+= dead.nonzeroBitCount
@@ -225,7 +209,7 @@ extension TrieWriter {
             target = chunk
             first = chunk.length
         } else {
-            let sizeClass = sizeClass(for: run.count &- at, behind: place, isFirst: at == 0)
+            let sizeClass = Self.sizeClass(for: run.count &- at, behind: place, isFirst: at == 0)
             guard let chunk = makeChild(of: place.chunk, position: place.position, tag: tag, sizeClass: sizeClass)
             else {
                 return false
@@ -351,7 +335,7 @@ extension TrieWriter {
     }
 
     /// The smallest class that takes the blocks. A chain that grows block by block gets larger chunks as it goes.
-    private func sizeClass(for blocks: Int, behind place: TriePlace, isFirst: Bool) -> UInt32 {
+    private static func sizeClass(for blocks: Int, behind place: TriePlace, isFirst: Bool) -> UInt32 {
         var wanted: UInt32 = blocks > 16 ? 3 : blocks > 8 ? 2 : blocks > 4 ? 1 : 0
         if isFirst, let chunk = place.chunk, place.position &+ 1 == chunk.capacity {
             wanted = max(wanted, min(chunk.sizeClass &+ 1, 3))

@@ -51,14 +51,15 @@ extension TrieWriter {
     }
 
     /// The share of the sweep that a store of `blocks` blocks bears. A walk takes about one unit of work per 6 blocks in the
-    /// trie; it must end before an eighth of the budget is stored.
+    /// trie. Where room is short it must end before an eighth of the budget is stored; else what is gone may stay until a
+    /// sixth of the trie has been stored again.
     mutating func pace(blocks: Int) {
         if storedInEra > budget / (32 * 12) {
             storedInEra = 0
             memory.era = memory.era &+ 1
         }
         beginSweepIfNeeded()
-        if !sweep.isIdle { stepSweep(work: 4 &* blocks) }
+        if !sweep.isIdle { stepSweep(work: sweep.goal > 0 ? 4 &* blocks : blocks) }
     }
 
     /// Bytes in use, free ones not counted: what is measured against the budget when entries must go.
@@ -93,8 +94,9 @@ extension TrieWriter {
                 }
             case .entries(let key):
                 let memory = memory
-                let next = engine.sweep(from: key) { [holders = holders.region] slot in
-                    !TrieWriter.isHeld(slot, memory, holders)
+                let next = engine.sweep(from: key) { slot in
+                    let chunk = memory.chunk(of: slot)
+                    return memory.heldMask(chunk) & 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk)) == 0
                 }
                 left &-= 32
                 sweep.phase = next.map { .entries(key: $0) } ?? .release(slab: 0, index: 0)
@@ -146,21 +148,11 @@ extension TrieWriter {
         return last &- index
     }
 
-    private static func isHeld(_ slot: UInt32, _ memory: TrieMemory, _ holders: SharedRegion) -> Bool {
-        let chunk = memory.chunk(of: slot)
-        let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
-        let count = chunk.holderCount
-        if count < 2 { return count == 1 && HolderWord(raw: chunk.holderWord).mask & bit != 0 }
-        let list = holders.start + Int(chunk.holderWord) &* 8
-        for at in 0..<count where HolderWord(raw: list.word64(8 &* at)).mask & bit != 0 { return true }
-        return false
-    }
-
     /// Coldness of a chunk, 0…255: eras since its last touch, times the share of the pod that holds it, so that of two
     /// equally cold chunks that of the greater holder goes first.
-    private func coldness(_ chunk: Chunk) -> Int {
+    private mutating func coldness(_ chunk: Chunk) -> Int {
         guard chunk.holderCount > 0 else { return 255 }
-        let list = holderList(chunk, chunk.holderCount)
+        let list = memory.holderList(chunk, chunk.holderCount)
         let lane = HolderWord(raw: list.word64(0)).lane
         let share = unsafe min(max(Int(laneBlocks[Int(lane)]) / sweep.meanLaneBlocks, 1), 8)
         return min(Int(memory.era &- memory.era(of: chunk)) &* share &+ share, 255)
@@ -186,13 +178,13 @@ extension TrieWriter {
     }
 
     private mutating func clean(_ chunk: Chunk) {
-        let before = heldMask(chunk)
+        let before = memory.heldMask(chunk)
         dropInvalid(chunk)
         if sweep.goal > sweep.evicted, !chunk.hasChildren, chunk.holderCount > 0, coldness(chunk) >= sweep.threshold {
-            sweep.evicted &+= heldMask(chunk).nonzeroBitCount
+            sweep.evicted &+= memory.heldMask(chunk).nonzeroBitCount
             dropAll(chunk)
         }
-        let lost = before & ~heldMask(chunk)
+        let lost = before & ~memory.heldMask(chunk)
         if lost != 0 {
             liveBlocks &-= lost.nonzeroBitCount
             forgetTwins(chunk, lost)
@@ -204,7 +196,7 @@ extension TrieWriter {
     private mutating func dropInvalid(_ chunk: Chunk) {
         var at = chunk.holderCount &- 1
         while at >= 0, chunk.holderCount > 0 {
-            let list = holderList(chunk, chunk.holderCount)
+            let list = memory.holderList(chunk, chunk.holderCount)
             let word = HolderWord(raw: list.word64(8 &* at))
             if !memory.lanes.isValid(word) { release(chunk, word) }
             at &-= 1
@@ -214,7 +206,7 @@ extension TrieWriter {
     private mutating func dropAll(_ chunk: Chunk) {
         while chunk.holderCount > 0 {
             let count = chunk.holderCount
-            let list = holderList(chunk, count)
+            let list = memory.holderList(chunk, count)
             release(chunk, HolderWord(raw: list.word64(8 &* (count &- 1))))
         }
     }

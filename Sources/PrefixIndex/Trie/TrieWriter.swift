@@ -91,48 +91,6 @@ internal import CIndexKernels
 
     // MARK: - Holders
 
-    /// The positions that anybody holds.
-    func heldMask(_ chunk: Chunk) -> UInt32 {
-        let count = chunk.holderCount
-        if count < 2 { return count == 0 ? 0 : HolderWord(raw: chunk.holderWord).mask }
-        let list = holders.list(chunk.holderWord)
-        var mask: UInt32 = 0
-        for at in 0..<count { mask |= HolderWord(raw: list.word64(8 &* at)).mask }
-        return mask
-    }
-
-    /// The positions held by lanes `first ... last`.
-    func heldMask(_ chunk: Chunk, lanes first: UInt16, through last: UInt16) -> UInt32 {
-        let count = chunk.holderCount
-        if count == 0 { return 0 }
-        if count == 1 {
-            let word = HolderWord(raw: chunk.holderWord)
-            return word.lane >= first && word.lane <= last ? word.mask : 0
-        }
-        let list = holders.list(chunk.holderWord)
-        var mask: UInt32 = 0
-        var at = Self.lowerBound(list, count, first)
-        while at < count {
-            let word = HolderWord(raw: list.word64(8 &* at))
-            if word.lane > last { break }
-            mask |= word.mask
-            at &+= 1
-        }
-        return mask
-    }
-
-    /// First place in a list, sorted by lane, whose lane is not below `lane`.
-    @inline(__always)
-    private static func lowerBound(_ list: SharedPointer, _ count: Int, _ lane: UInt16) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = (low &+ high) &>> 1
-            if HolderWord(raw: list.word64(8 &* middle)).lane < lane { low = middle &+ 1 } else { high = middle }
-        }
-        return low
-    }
-
     /// Adds positions to what a lane holds. `isLocked`: the caller is inside the chunk's lock.
     /// - Returns: those of the positions that it held before; nil where there was no room and nothing was done.
     @inline(__always)
@@ -161,8 +119,8 @@ internal import CIndexKernels
     }
 
     private mutating func holdInList(_ chunk: Chunk, _ count: Int, _ word: HolderWord, isLocked: Bool) -> UInt32? {
-        let list = holderList(chunk, count)
-        let at = Self.lowerBound(list, count, word.lane)
+        let list = memory.holderList(chunk, count)
+        let at = TrieMemory.lowerBound(list, count, word.lane)
         if at < count {
             let old = HolderWord(raw: list.word64(8 &* at))
             if old.lane == word.lane {
@@ -179,7 +137,7 @@ internal import CIndexKernels
         }
         if !isLocked { SequenceLock.enter(chunk.version) }
         if let grown {
-            let target = holders.list(grown)
+            let target = memory.holderList(at: grown)
             for index in 0..<at { target.set64(8 &* index, list.word64(8 &* index)) }
             for index in at..<count { target.set64(8 &* (index &+ 1), list.word64(8 &* index)) }
             target.set64(8 &* at, word.raw)
@@ -208,17 +166,11 @@ internal import CIndexKernels
         if old != 0, new == 0 { activeLanes &-= 1 }
     }
 
-    /// The holder words of a chunk that has any.
-    @inline(__always)
-    func holderList(_ chunk: Chunk, _ count: Int) -> SharedPointer {
-        count == 1 ? chunk.base + Chunk.Offset.holder : holders.list(chunk.holderWord)
-    }
-
     /// From a snapshot: a holder as it was. Lanes come in ascending order.
     mutating func restoreHolder(_ chunk: Chunk, _ word: HolderWord) -> Bool {
         guard hold(chunk, word.lane, word.mask, isLocked: false) != nil else { return false }
         let count = chunk.holderCount
-        holderList(chunk, count).set64(8 &* (count &- 1), word.raw)
+        memory.holderList(chunk, count).set64(8 &* (count &- 1), word.raw)
         return true
     }
 
@@ -226,8 +178,8 @@ internal import CIndexKernels
     mutating func drop(_ chunk: Chunk, _ lane: UInt16, _ bits: UInt32) {
         let holderCount = chunk.holderCount
         guard holderCount > 0 else { return }
-        let list = holderList(chunk, holderCount)
-        let at = Self.lowerBound(list, holderCount, lane)
+        let list = memory.holderList(chunk, holderCount)
+        let at = TrieMemory.lowerBound(list, holderCount, lane)
         guard at < holderCount else { return }
         let word = HolderWord(raw: list.word64(8 &* at))
         guard word.lane == lane else { return }
@@ -245,10 +197,10 @@ internal import CIndexKernels
         SequenceLock.enter(chunk.version)
         if count == 2 {
             let index = chunk.holderWord
-            chunk.base.set64(Chunk.Offset.holder, holders.list(index).word64(8 &* (1 &- at)))
+            chunk.base.set64(Chunk.Offset.holder, memory.holderList(at: index).word64(8 &* (1 &- at)))
             holders.release(index, count: 2)
         } else if count > 2 {
-            let list = holders.list(chunk.holderWord)
+            let list = memory.holderList(at: chunk.holderWord)
             for place in at..<(count &- 1) { list.set64(8 &* place, list.word64(8 &* (place &+ 1))) }
             shortenList(chunk, from: count)
         }
@@ -264,36 +216,14 @@ internal import CIndexKernels
             holders.shorten(old, from: count, to: count &- 1)
             return
         }
-        let list = holders.list(old)
-        let target = holders.list(smaller)
+        let list = memory.holderList(at: old)
+        let target = memory.holderList(at: smaller)
         for place in 0..<(count &- 1) { target.set64(8 &* place, list.word64(8 &* place)) }
         chunk.base.set64(Chunk.Offset.holder, smaller)
         holders.release(old, count: count)
     }
 
     // MARK: - Chunks
-
-    /// The chunk that starts with this block below `parent`'s `position`; position 0 of chunk 0 is the root.
-    @inline(__always)
-    func child(of parent: Chunk?, position: Int, local: UInt64, tag: UInt32) -> Chunk? {
-        if let parent {
-            guard parent.childPositions & (1 &<< UInt32(position)) != 0 else { return nil }
-            if let only = parent.onlyChild {
-                let child = memory.chunk(of: only)
-                return memory.isChild(child, of: parent.id, position: position, local: local, tag: tag) ? child : nil
-            }
-        }
-        let parentID = parent?.id ?? 0
-        guard
-            let slot = children.memory.first(
-                memory.childKey(tag: tag),
-                where: {
-                    memory.isChild(memory.chunk(of: $0), of: parentID, position: position, local: local, tag: tag)
-                }
-            )
-        else { return nil }
-        return memory.chunk(of: slot)
-    }
 
     /// Makes an empty chunk below `parent`. nil where there is no room.
     mutating func makeChild(of parent: Chunk?, position: Int, tag: UInt32, sizeClass: UInt32) -> Chunk? {
@@ -349,17 +279,17 @@ internal import CIndexKernels
         }
     }
 
-    private func trim(_ chunk: Chunk) {
+    private mutating func trim(_ chunk: Chunk) {
         // While entries of dead positions may remain, those positions must not get other contents.
         guard chunk.flags & Chunk.Flag.hasDead != 0, chunk.flags & Chunk.Flag.stale == 0 else { return }
-        let kept = heldMask(chunk) | chunk.childPositions
+        let kept = memory.heldMask(chunk) | chunk.childPositions
         let length = 32 &- kept.leadingZeroBitCount
         if length < chunk.length {
             SequenceLock.enter(chunk.version)
             chunk.setLength(length)
             SequenceLock.leave(chunk.version)
         }
-        if heldMask(chunk) == Chunk.bits(from: 0, count: chunk.length) { chunk.removeFlags(Chunk.Flag.hasDead) }
+        if memory.heldMask(chunk) == Chunk.bits(from: 0, count: chunk.length) { chunk.removeFlags(Chunk.Flag.hasDead) }
     }
 
     /// Takes a chunk without holders and children out of the trie.
@@ -389,6 +319,28 @@ internal import CIndexKernels
 }
 
 extension TrieMemory {
+    /// The chunk that starts with this block below `parent`'s `position`; position 0 of chunk 0 is the root.
+    @inline(__always)
+    func child(of parent: Chunk?, position: Int, local: UInt64, tag: UInt32) -> Chunk? {
+        if let parent {
+            guard parent.childPositions & (1 &<< UInt32(position)) != 0 else { return nil }
+            if let only = parent.onlyChild {
+                let child = self.chunk(of: only)
+                return isChild(child, of: parent.id, position: position, local: local, tag: tag) ? child : nil
+            }
+        }
+        let parentID = parent?.id ?? 0
+        guard
+            let slot = children.first(
+                childKey(tag: tag),
+                where: {
+                    isChild(self.chunk(of: $0), of: parentID, position: position, local: local, tag: tag)
+                }
+            )
+        else { return nil }
+        return self.chunk(of: slot)
+    }
+
     /// True when `chunk` hangs below this position and starts with this block.
     @inline(__always)
     func isChild(_ chunk: Chunk, of parent: UInt32, position: Int, local: UInt64, tag: UInt32) -> Bool {
