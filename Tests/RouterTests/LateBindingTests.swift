@@ -58,6 +58,19 @@ struct LateBindingTests {
         #expect(Self.dispatched(actions4).first == 3)
     }
 
+    @Test func laterArrivalsCountAsDelayedAsFarAsTheyWillNotWaitInTheQueue() {
+        var story = Story(Self.onePod, options: Self.options())
+        var shares: [Double] = []
+        for id in 1...5 as ClosedRange<UInt64> {
+            _ = story.send(.arrived(Pods.request(id, prompt: 20_000)), after: 0.05)
+            let rate = story.router.arrivals.perSecond(at: story.now)
+            #expect(rate > 0)
+            shares.append(story.router.frame.surroundings.arrivalRate / rate)
+        }
+        // The first goes at once, the second waits alone, then two wait, three and four.
+        for (share, waiting) in zip(shares, [0, 0, 1, 2, 3]) { #expect(abs(share - 1 / Double(1 + 4 * waiting)) < 1e-9) }
+    }
+
     @Test func aLongPromptIsNotStarved() {
         var story = Story(Self.onePod, options: Self.options(hold: 1000))
         _ = story.send(.arrived(Pods.request(1, prompt: 4000)))
