@@ -63,7 +63,7 @@ extension Router {
     }
 
     /// Of later arrivals, the share that counts as delayed by a request of the central queue: what comes while others wait
-    /// is put in order with them, whichever pod this one takes. With one that waits for every fourth pod it is half.
+    /// is put in order with them, whichever pod this one takes. With one that waits for every fourth candidate it is half.
     ///
     /// Without it pods whose steps are long are given as much as others: ten 8B pods at saturation then had a mean TTFT of 560
     /// ms, with it 174 (docs/results/simulation.md, "Ten 8B pods").

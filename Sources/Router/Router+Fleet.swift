@@ -114,7 +114,7 @@ extension Router {
             decodes: [],
             links: KVLinks(layouts: layouts, connectors: options.connectors, network: options.network)
         )
-        for index in states.indices { setCalibration(index) }
+        setCalibrations()
         setTransferCosts()
         holdings.removeAll(keepingCapacity: true)
         reachStores()

@@ -44,6 +44,19 @@ extension Router {
         }
     }
 
+    /// Tells some of the pods what their configurations have learned.
+    mutating func takeDueCalibrations() {
+        for _ in 0..<DueCalibrations.perEvent {
+            guard let pod = dueCalibrations.take() else { return }
+            setCalibration(pod)
+        }
+    }
+
+    mutating func setCalibrations() {
+        dueCalibrations = DueCalibrations(pods: fleet.endpoints.count)
+        for index in fleet.endpoints.indices { setCalibration(index) }
+    }
+
     /// The stream of a pair shows one TTFT. Where both ends of the prompt's service are known from neighbouring first
     /// tokens, its length is their distance: what transfer and first step add is in both ends and cancels. At a pod
     /// that was idle the whole TTFT less the prediction teaches the constant part.
@@ -113,15 +126,17 @@ extension Router {
         at p: Int
     ) {
         guard work.isAlone else { return }
-        let changed = shared.teach(p) {
-            $0.observePrefill(
-                terms: work.terms,
-                observed: Seconds(observed),
-                scale: before.plain,
-                residual: before.onFactors
-            )
-        }
-        for pod in changed { setCalibration(pod) }
+        dueCalibrations.add(
+            shared.teach(p) {
+                $0.observePrefill(
+                    terms: work.terms,
+                    observed: Seconds(observed),
+                    scale: before.plain,
+                    residual: before.onFactors
+                )
+            }
+        )
+        takeDueCalibrations()
     }
 
     /// True where the endpoint preempted requests, perhaps this one, since it was sent.
@@ -204,15 +219,17 @@ extension Router {
         at d: Int
     ) {
         guard work.isAlone else { return }
-        let changed = shared.teach(d) {
-            $0.observeDecode(
-                terms: work.terms,
-                observed: Seconds(observed),
-                scale: before.plain,
-                residual: before.onFactors
-            )
-        }
-        for pod in changed { setCalibration(pod) }
+        dueCalibrations.add(
+            shared.teach(d) {
+                $0.observeDecode(
+                    terms: work.terms,
+                    observed: Seconds(observed),
+                    scale: before.plain,
+                    residual: before.onFactors
+                )
+            }
+        )
+        takeDueCalibrations()
     }
 
     /// What an endpoint's own histograms say of the requests that ended since the last scrape.
@@ -280,7 +297,7 @@ extension Router {
         }
         shared.restore(saved.shared)
         transfers.restore(saved.transferCosts)
-        for index in fleet.endpoints.indices { setCalibration(index) }
+        setCalibrations()
         setTransferCosts()
     }
 }

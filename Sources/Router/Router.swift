@@ -31,6 +31,7 @@ package struct Router: Sendable {
     /// Calibrators of an earlier process, for endpoints that have not come yet.
     var restored = RestoredCalibrators()
     var shared = SharedCalibrators()
+    var dueCalibrations = DueCalibrations()
     var transfers = TransferCalibrator()
     var frame = DecisionFrame.empty
 
@@ -105,6 +106,7 @@ package struct Router: Sendable {
         if now.rawValue.isFinite { self.now = max(self.now, now) }
         lookedUp = nil
         if predictedEnds.first <= self.now.rawValue { settle() }
+        takeDueCalibrations()
         switch consume event {
         case .arrived(let request): arrived(request, into: &actions)
         case .firstToken(let id): firstToken(id, into: &actions)

@@ -160,7 +160,8 @@ extension TrieWriter {
             let copies = UInt16(try reader.count(upTo: 65_535))
             let chunk = memory.chunk(of: slot)
             let bit: UInt32 = 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk))
-            guard copies > 0, chunk.flags & Chunk.Flag.used != 0, memory.heldMask(chunk, lanes: lane, through: lane) & bit != 0
+            guard copies > 0, chunk.flags & Chunk.Flag.used != 0,
+                memory.heldMask(chunk, lanes: lane, through: lane) & bit != 0
             else { throw .contradictory("copies of a block that is not held") }
             duplicates.set(slot, lane, copies)
             chunk.insertFlags(Chunk.Flag.hasDuplicates)

@@ -87,7 +87,13 @@ package final class ChunkTrie: @unchecked Sendable {
         var place = TriePlace.root
         if let parent {
             let first = lane & ~(TrieMemory.lanesPerHolder - 1)
-            guard let slot = memory.locate(parent, lanes: first, through: first | (TrieMemory.lanesPerHolder - 1), writer.twins)
+            guard
+                let slot = memory.locate(
+                    parent,
+                    lanes: first,
+                    through: first | (TrieMemory.lanesPerHolder - 1),
+                    writer.twins
+                )
             else {
                 outcome.isOrphan = true
                 return outcome
