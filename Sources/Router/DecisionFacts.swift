@@ -107,7 +107,7 @@ package struct RequestFacts: Sendable, Hashable, Codable {
 
 /// What goes on around one request, the same for every pod.
 package struct Surroundings: Sendable, Hashable, Codable {
-    /// Prompts expected to arrive per second and pod.
+    /// Prompts per second and pod that are expected to arrive and to be delayed by this one.
     package var arrivalRate: Double
     /// Seconds of waiting prompts that each pod will be given before this one, unless it is free now.
     package var ahead: Double

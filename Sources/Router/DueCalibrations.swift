@@ -6,7 +6,7 @@
 /// One answer can teach a configuration of hundreds of pods; telling all of them at once took 300 µs with 700 pods. So they
 /// are told some at a time, with the events that follow, in turn: none is passed over however often there is news.
 struct DueCalibrations: Sendable {
-    /// Pods that are told with one event.
+    /// Pods that are told at a time: when an event comes, and with each lesson that it teaches.
     static let perEvent = 64
 
     private var isDue: [Bool]

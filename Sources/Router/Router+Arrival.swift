@@ -59,7 +59,7 @@ extension Router {
     /// Chooses pods for a request now, and dispatches it or refuses it. One that may be refused is refused where its best
     /// place is predicted to be too late: whoever does not wait in the queue has no later moment for that.
     mutating func placeOrRefuse(_ request: InferenceRequest, arrivedAt: Instant, into actions: inout [RouterAction]) {
-        switch choose(request, arrivedAt: arrivedAt, ahead: nil) {
+        switch choose(request, arrivedAt: arrivedAt, line: nil) {
         case .refused(let refusal): refuse(request.id, refusal, into: &actions)
         case .chosen(let choice):
             let bound = choice.facts.serviceLevel.ttft ?? Seconds(.infinity)

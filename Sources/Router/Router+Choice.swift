@@ -30,25 +30,30 @@ extension Router {
         return nil
     }
 
-    /// The cheapest candidate now.
-    ///
-    /// `ahead` is set for requests of the central queue: seconds of prompts before this one in the order of service,
-    /// which the pods that are not free yet will take first.
-    mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, ahead: Double?) -> Verdict {
+    /// Where a request stands in the central queue.
+    struct PlaceInLine {
+        /// Seconds of prompts before this one in the order of service, which the pods that are not free yet will take first.
+        var ahead = 0.0
+        /// Others that wait for the same part of the fleet, those that are set aside not among them.
+        var others = 0
+    }
+
+    /// The cheapest candidate now. `line`: nil for requests that do not wait.
+    mutating func choose(_ request: InferenceRequest, arrivedAt: Instant, line: PlaceInLine?) -> Verdict {
         let pool = pool(for: request)
         if let refusal = prepare(request, pool) {
             recordRefusal(request, refusal)
             return .refused(refusal)
         }
-        if ahead == nil { refreshAll() }
+        if line == nil { refreshAll() }
         findAdapter(request, pool)
         let facts = facts(of: request, priceLimit: pool.priceLimit, arrivedAt: arrivedAt)
         let settings = currentSettings
         // Every pod in play may compute prompts; which ones will, later decisions say.
         let pods = Double(max(frame.prefills.count + frame.decodes.count, 1))
         frame.surroundings = Surroundings(
-            arrivalRate: (ahead == nil ? 1 : delayedShare(pods: pods)) * arrivals.perSecond(at: now.rawValue) / pods,
-            ahead: (ahead ?? 0) / pods,
+            arrivalRate: Self.delayedShare(line, pods: pods) * arrivals.perSecond(at: now.rawValue) / pods,
+            ahead: (line?.ahead ?? 0) / pods,
             openBelow: openBelow
         )
         let dials = dials(of: request)
@@ -62,12 +67,14 @@ extension Router {
         return .chosen(Choice(candidate: chosen, facts: facts, dials: dials, settings: settings, draw: draw))
     }
 
-    /// Of later arrivals, the share that counts as delayed by a request of the central queue: what comes while others wait
+    /// Of later arrivals, the share that counts as delayed by a request. One of the central queue: what comes while others wait
     /// is put in order with them, whichever pod this one takes. With one that waits for every fourth candidate it is half.
     ///
     /// Without it pods whose steps are long are given as much as others: ten 8B pods at saturation then had a mean TTFT of 560
-    /// ms, with it 174 (docs/results/simulation.md, "Ten 8B pods").
-    private func delayedShare(pods: Double) -> Double { 1 / (1 + 4 * Double(max(queue.inOrder - 1, 0)) / pods) }
+    /// ms, with it 195 (docs/results/simulation.md, "Ten 8B pods").
+    private static func delayedShare(_ line: PlaceInLine?, pods: Double) -> Double {
+        line.map { 1 / (1 + 4 * Double($0.others) / pods) } ?? 1
+    }
 
     @inline(__always)
     func dials(of request: InferenceRequest) -> Dials {

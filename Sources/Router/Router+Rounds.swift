@@ -100,7 +100,8 @@ extension Router {
     private mutating func placeOrHold(_ place: Int, ahead: Double, into actions: inout [RouterAction]) -> Bool {
         let entry = queue.entries[place]
         let request = queue.requests[place]
-        switch choose(request, arrivedAt: Instant(entry.arrivedAt), ahead: ahead) {
+        let line = PlaceInLine(ahead: ahead, others: max((queue.inOrder[entry.scope] ?? 0) - 1, 0))
+        switch choose(request, arrivedAt: Instant(entry.arrivedAt), line: line) {
         case .refused(let refusal):
             leave(place)
             refuse(request.id, refusal, into: &actions)

@@ -24,7 +24,7 @@ extension Router {
         arrivals.add(at: now.rawValue)
         counts.arrived += 1
         // Nothing waits in a queue here: the other picker has sent it already.
-        guard case .chosen(let choice) = choose(request, arrivedAt: now, ahead: nil) else {
+        guard case .chosen(let choice) = choose(request, arrivedAt: now, line: nil) else {
             mark(request.id, ShadowRecord(served: shadow.served, candidate: nil))
             if let served = shadow.served { count(request, at: served) }
             return

@@ -52,8 +52,8 @@ struct WaitingQueue: Sendable {
     private(set) var nextDoom = Double.infinity
     /// Seconds of prompts that wait.
     private(set) var work = 0.0
-    /// Those that were not set aside when they were last put in order.
-    private(set) var inOrder = 0
+    /// How many of each part of the fleet were not set aside when they were last put in order.
+    private(set) var inOrder: [EndpointID: Int] = [:]
     private let maximumRequests: Int
     private let maximumBytes: Int
 
@@ -157,16 +157,26 @@ struct WaitingQueue: Sendable {
         for index in entries.indices { triages.watch(&entries[index], at: now) }
         var best: [Rank] = []
         best.reserveCapacity(count + 1)
-        inOrder = 0
+        inOrder.removeAll(keepingCapacity: true)
+        var scope = EndpointID(0)
+        var ofScope = 0
         for (index, entry) in entries.enumerated() {
             let rank = Rank(entry, index, isSetAside: triages.setAside(entry), at: now)
-            if rank.prospect != .setAside { inOrder += 1 }
+            if rank.prospect != .setAside {
+                if entry.scope != scope {
+                    if ofScope > 0 { inOrder[scope, default: 0] += ofScope }
+                    scope = entry.scope
+                    ofScope = 0
+                }
+                ofScope += 1
+            }
             if best.count == count, let last = best.last, !rank.precedes(last) { continue }
             var place = best.count
             while place > 0, rank.precedes(best[place - 1]) { place -= 1 }
             best.insert(rank, at: place)
             if best.count > count { best.removeLast() }
         }
+        if ofScope > 0 { inOrder[scope, default: 0] += ofScope }
         for rank in best { order.append(rank.index) }
     }
 }

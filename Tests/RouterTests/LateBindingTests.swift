@@ -72,6 +72,23 @@ struct LateBindingTests {
         }
     }
 
+    /// Requests of one model wait for its pods; those of another have theirs to themselves.
+    @Test func whoWaitsForOtherPodsDoesNotCount() {
+        let pods = [
+            Pods.endpoint(1, .both, served: ["m"]), Pods.endpoint(2, .both, Pods.slow, served: ["m"]),
+            Pods.endpoint(3, .both, served: ["n"]), Pods.endpoint(4, .both, Pods.slow, served: ["n"]),
+        ]
+        var story = Story(Pods.snapshot(pods), options: Self.options())
+        for id in 1...6 as ClosedRange<UInt64> { _ = story.send(.arrived(Pods.request(id, prompt: 4000))) }
+        #expect(story.router.queue.count > 1)
+        var other = Pods.request(7, prompt: 4000)
+        other.model = "n"
+        let actions = story.send(.arrived(other), after: 0.05)
+        #expect(Self.dispatched(actions) == [7])
+        let share = story.router.frame.surroundings.arrivalRate * 4 / story.router.arrivals.perSecond(at: story.now)
+        #expect(abs(share - 1) < 1e-9)
+    }
+
     @Test func aLongPromptIsNotStarved() {
         var story = Story(Self.onePod, options: Self.options(hold: 1000))
         _ = story.send(.arrived(Pods.request(1, prompt: 4000)))

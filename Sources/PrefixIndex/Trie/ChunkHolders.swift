@@ -27,6 +27,18 @@ extension TrieMemory {
         return mask
     }
 
+    /// Somebody holds the block. The first of many holders is mostly enough to know.
+    @inline(__always)
+    func isHeld(_ slot: UInt32) -> Bool {
+        let chunk = self.chunk(of: slot)
+        let bit: UInt32 = 1 &<< UInt32(Self.position(of: slot, in: chunk))
+        let count = chunk.holderCount
+        guard count > 0 else { return false }
+        let list = holderList(chunk, count)
+        for at in 0..<count where HolderWord(raw: list.word64(8 &* at)).mask & bit != 0 { return true }
+        return false
+    }
+
     /// The positions held by lanes `first ... last`.
     @inline(__always)
     func heldMask(_ chunk: Chunk, lanes first: UInt16, through last: UInt16) -> UInt32 {

@@ -51,15 +51,15 @@ extension TrieWriter {
     }
 
     /// The share of the sweep that a store of `blocks` blocks bears. A walk takes about one unit of work per 6 blocks in the
-    /// trie. Where room is short it must end before an eighth of the budget is stored; else what is gone may stay until a
-    /// sixth of the trie has been stored again.
+    /// trie, and in a keyed one at least 65,536 for its table. Where room may get short it must end before an eighth of the
+    /// budget is stored; else what is gone may stay longer, or until `maintain` has been called often enough.
     mutating func pace(blocks: Int) {
         if storedInEra > budget / (32 * 12) {
             storedInEra = 0
             memory.era = memory.era &+ 1
         }
         beginSweepIfNeeded()
-        if !sweep.isIdle { stepSweep(work: sweep.goal > 0 ? 4 &* blocks : blocks) }
+        if !sweep.isIdle { stepSweep(work: sweep.goal > 0 || usedBytes > budget / 2 ? 4 &* blocks : blocks) }
     }
 
     /// Bytes in use, free ones not counted: what is measured against the budget when entries must go.
@@ -95,8 +95,7 @@ extension TrieWriter {
             case .entries(let key):
                 let memory = memory
                 let next = engine.sweep(from: key) { slot in
-                    let chunk = memory.chunk(of: slot)
-                    return memory.heldMask(chunk) & 1 &<< UInt32(TrieMemory.position(of: slot, in: chunk)) == 0
+                    !memory.isHeld(slot)
                 }
                 left &-= 32
                 sweep.phase = next.map { .entries(key: $0) } ?? .release(slab: 0, index: 0)
