@@ -7,7 +7,7 @@
 /// are told some at a time, with the events that follow, in turn: none is passed over however often there is news.
 struct DueCalibrations: Sendable {
     /// Pods that are told at a time: when an event comes, and with each lesson that it teaches.
-    static let perEvent = 64
+    static let atOnce = 64
 
     private var isDue: [Bool]
     private(set) var count = 0

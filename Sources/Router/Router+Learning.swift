@@ -46,7 +46,7 @@ extension Router {
 
     /// Tells some of the pods what their configurations have learned.
     mutating func takeDueCalibrations() {
-        for _ in 0..<DueCalibrations.perEvent {
+        for _ in 0..<DueCalibrations.atOnce {
             guard let pod = dueCalibrations.take() else { return }
             setCalibration(pod)
         }

@@ -158,6 +158,7 @@ struct WaitingQueue: Sendable {
         var best: [Rank] = []
         best.reserveCapacity(count + 1)
         inOrder.removeAll(keepingCapacity: true)
+        // Neighbours mostly share their scope: the table is asked once for a run of them.
         var scope = EndpointID(0)
         var ofScope = 0
         for (index, entry) in entries.enumerated() {

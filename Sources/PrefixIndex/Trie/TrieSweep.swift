@@ -148,7 +148,7 @@ extension TrieWriter {
     }
 
     /// Coldness of a chunk, 0…255: eras since its last touch, times the share of the pod that holds it, so that of two
-    /// equally cold chunks that of the greater holder goes first.
+    /// equally cold chunks that of the greater holder goes first. `mutating` only so that the writer is not copied.
     private mutating func coldness(_ chunk: Chunk) -> Int {
         guard chunk.holderCount > 0 else { return 255 }
         let list = memory.holderList(chunk, chunk.holderCount)

@@ -279,6 +279,7 @@ internal import CIndexKernels
         }
     }
 
+    /// `mutating` only so that the writer is not copied (ChunkHolders.swift).
     private mutating func trim(_ chunk: Chunk) {
         // While entries of dead positions may remain, those positions must not get other contents.
         guard chunk.flags & Chunk.Flag.hasDead != 0, chunk.flags & Chunk.Flag.stale == 0 else { return }
